@@ -1,0 +1,95 @@
+/* The one door to atomics: the only file that includes <stdatomic.h>, so that a model checker can be put in
+ * its place. The order is in the name of each operation; there is no seq_cst and no stand-alone fence.
+ *
+ * "Owned" operations are for a word that exactly one thread writes (others may read it at any moment):
+ * load, add, store, with no lock prefix. On x86-64 they are one instruction, so that a signal handler
+ * on the owner's thread cannot fall between the load and the store. */
+#ifndef VAULTSCOPE_ATOMIC_H
+#define VAULTSCOPE_ATOMIC_H
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base.h"
+
+typedef _Atomic(uint64_t) vs_word;   /* an integer, or the bits of a double */
+typedef _Atomic(uint32_t) vs_word32;
+
+_Static_assert(sizeof(vs_word) == 8, "cells are eight bytes");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
+
+#define vs_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
+#define vs_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define vs_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define vs_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define vs_add_relaxed(p, n) atomic_fetch_add_explicit((p), (n), memory_order_relaxed)
+#define vs_add_release(p, n) atomic_fetch_add_explicit((p), (n), memory_order_release)
+#define vs_cas_acquire(p, expected, desired) \
+    atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acquire, memory_order_relaxed)
+#define vs_cas_weak_relaxed(p, expected, desired) \
+    atomic_compare_exchange_weak_explicit((p), (expected), (desired), memory_order_relaxed, memory_order_relaxed)
+#define vs_cas_weak_release(p, expected, desired) \
+    atomic_compare_exchange_weak_explicit((p), (expected), (desired), memory_order_release, memory_order_relaxed)
+
+/* Sanitizers and model checkers must see the operations, so they get the portable spelling. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(VS_PORTABLE_ATOMICS)
+#define VS_OWNED_ASM 1
+#endif
+
+static inline void vs_owned_add(vs_word *cell, uint64_t n)
+{
+#ifdef VS_OWNED_ASM
+    __asm__ volatile("addq %1, %0" : "+m"(*(uint64_t *)cell) : "er"(n) : "cc");
+#else
+    vs_store_relaxed(cell, vs_load_relaxed(cell) + n);
+#endif
+}
+
+/* As vs_owned_add; every earlier store of this thread is visible to whoever acquires the new value. */
+static inline void vs_owned_add_release(vs_word *cell, uint64_t n)
+{
+#ifdef VS_OWNED_ASM /* x86 keeps stores in order; "memory" keeps the compiler from moving them */
+    __asm__ volatile("addq %1, %0" : "+m"(*(uint64_t *)cell) : "er"(n) : "cc", "memory");
+#else
+    vs_store_release(cell, vs_load_relaxed(cell) + n);
+#endif
+}
+
+static inline double vs_double_of(uint64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint64_t vs_bits_of(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* Adds to a double that only this thread writes; release, as above. */
+static inline void vs_owned_add_double_release(vs_word *cell, double value)
+{
+    vs_store_release(cell, vs_bits_of(vs_double_of(vs_load_relaxed(cell)) + value));
+}
+
+/* Adds to a double that anyone may write. Lock-free: a failed exchange means that another thread succeeded. */
+static inline void vs_shared_add_double_release(vs_word *cell, double value)
+{
+    uint64_t seen = vs_load_relaxed(cell);
+    while (!vs_cas_weak_release(cell, &seen, vs_bits_of(vs_double_of(seen) + value))) {
+    }
+}
+
+static inline void vs_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,247 @@
+/* Mapping of arenas, the allocator of cells in them, and the two cold locks.
+ *
+ * An arena reserves far more address space than it will use: a stripe must be contiguous for `base + offset` to work,
+ * and a page that nobody writes costs nothing. Huge pages would defeat that (2 MiB for the first counter of each
+ * thread), so they are turned off for the region. Where the system refuses the space (strict overcommit, a limit on
+ * address space, locked memory) the size is halved until it fits. */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { STRIPES_DEFAULT = 64, STRIPES_MAX = 1024 };
+static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(512) << 20;
+static const uint64_t STRIPE_BYTES_MIN = UINT64_C(64) << 10;
+static const uint64_t STRIPE_BYTES_MAX = UINT64_C(64) << 30;
+
+static pthread_mutex_t cold_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t read_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* A1: release in vs_arena_open; pairs with A2 in vs_arena_at. Without it a thread could see the pointer before the fields. */
+static struct vs_arena *_Atomic arenas[VS_ARENAS_MAX];
+
+void vs_cold_lock(void) { pthread_mutex_lock(&cold_mutex); }
+void vs_cold_unlock(void) { pthread_mutex_unlock(&cold_mutex); }
+void vs_read_lock(void) { pthread_mutex_lock(&read_mutex); }
+void vs_read_unlock(void) { pthread_mutex_unlock(&read_mutex); }
+
+static void before_fork(void)
+{
+    vs_read_lock();
+    vs_cold_lock();
+}
+
+static void after_fork_parent(void)
+{
+    vs_cold_unlock();
+    vs_read_unlock();
+}
+
+static void after_fork_child(void)
+{
+    for (uint32_t slot = 0; slot < VS_ARENA_NONE; slot++) {
+        vs_arena *arena = vs_arena_at(slot);
+        if (arena != NULL)
+            vs_stripe_after_fork(arena);
+    }
+    vs_registry_after_fork();
+    vs_cold_unlock();
+    vs_read_unlock();
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+vs_arena *vs_arena_at(uint32_t slot)
+{
+    return vs_load_acquire(&arenas[slot]); /* A2: acquire; pairs with A1 */
+}
+
+static char *map_region(uint32_t stripes, uint64_t *stripe_bytes, bool may_shrink)
+{
+    for (;;) {
+        size_t bytes = (size_t)(*stripe_bytes * (stripes + 1));
+        void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (region != MAP_FAILED) {
+            madvise(region, bytes, MADV_NOHUGEPAGE); /* a kernel without huge pages refuses: nothing is lost */
+            return region;
+        }
+        if (!may_shrink || *stripe_bytes / 2 < STRIPE_BYTES_MIN)
+            return NULL;
+        *stripe_bytes /= 2;
+    }
+}
+
+vs_status vs_arena_open(const vs_arena_options *options, vs_arena **out)
+{
+    uint32_t stripes = options->stripe_count != 0 ? options->stripe_count : STRIPES_DEFAULT;
+    uint64_t stripe_bytes = options->stripe_bytes != 0 ? options->stripe_bytes : STRIPE_BYTES_DEFAULT;
+    stripe_bytes = (stripe_bytes + 4095) & ~UINT64_C(4095);
+    if (stripes > STRIPES_MAX || stripe_bytes < STRIPE_BYTES_MIN || stripe_bytes > STRIPE_BYTES_MAX)
+        return VS_E_INVALID;
+    vs_arena *arena = calloc(1, sizeof *arena);
+    vs_word *owners = calloc(stripes + 1, sizeof *owners);
+    char *region = map_region(stripes, &stripe_bytes, options->stripe_bytes == 0);
+    if (arena == NULL || owners == NULL || region == NULL) {
+        if (region != NULL)
+            munmap(region, (size_t)(stripe_bytes * (stripes + 1)));
+        free(owners);
+        free(arena);
+        return VS_E_NO_MEMORY;
+    }
+    arena->region = region;
+    arena->region_bytes = (size_t)(stripe_bytes * (stripes + 1));
+    arena->stripe_bytes = stripe_bytes;
+    arena->stripe_count = stripes;
+    arena->owners = owners;
+    arena->cells_top = VS_CACHE_LINE; /* offset 0 is no cell */
+
+    vs_cold_lock();
+    uint32_t slot = 0;
+    while (slot < VS_ARENA_NONE && vs_arena_at(slot) != NULL)
+        slot++;
+    if (slot < VS_ARENA_NONE) {
+        arena->slot = slot;
+        vs_store_release(&arenas[slot], arena); /* A1: release; pairs with A2 */
+    }
+    vs_cold_unlock();
+    if (slot == VS_ARENA_NONE) {
+        vs_arena_close(arena);
+        return VS_E_FULL;
+    }
+    *out = arena;
+    return VS_OK;
+}
+
+static vs_status number_from_environment(const char *name, uint64_t *value)
+{
+    const char *text = getenv(name);
+    if (text == NULL || *text == '\0')
+        return VS_OK;
+    char *end = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0' || *text < '0' || *text > '9' || number == 0)
+        return VS_E_INVALID;
+    *value = number;
+    return VS_OK;
+}
+
+vs_status vs_arena_default(vs_arena **out)
+{
+    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+    static vs_arena *arena;
+    pthread_mutex_lock(&once);
+    vs_status status = VS_OK;
+    if (arena == NULL) {
+        uint64_t stripes = 0;
+        vs_arena_options options = {0, 0};
+        status = number_from_environment("VAULTSCOPE_STRIPES", &stripes);
+        if (status == VS_OK)
+            status = number_from_environment("VAULTSCOPE_STRIPE_BYTES", &options.stripe_bytes);
+        if (status == VS_OK && stripes > STRIPES_MAX)
+            status = VS_E_INVALID;
+        options.stripe_count = (uint32_t)stripes;
+        if (status == VS_OK)
+            status = vs_arena_open(&options, &arena);
+    }
+    *out = arena;
+    pthread_mutex_unlock(&once);
+    return status;
+}
+
+void vs_arena_close(vs_arena *arena)
+{
+    vs_cold_lock();
+    if (vs_arena_at(arena->slot) == arena)
+        vs_store_release(&arenas[arena->slot], NULL); /* A1 */
+    vs_cold_unlock();
+    for (size_t list = 0; list <= VS_FREE_SMALL; list++) {
+        for (vs_free_cells *cells = arena->free_cells[list]; cells != NULL;) {
+            vs_free_cells *next = cells->next;
+            free(cells);
+            cells = next;
+        }
+    }
+    munmap(arena->region, arena->region_bytes);
+    free(arena->owners);
+    free(arena);
+}
+
+uint32_t vs_arena_slot(const vs_arena *arena) { return arena->slot; }
+
+uint32_t vs_arena_stripes_used(const vs_arena *arena)
+{
+    /* Relaxed: a stripe that was taken this moment may be missed, as an increment of this moment may be. */
+    return vs_load_relaxed(&arena->used);
+}
+
+char *vs_arena_stripe(const vs_arena *arena, uint32_t stripe)
+{
+    return arena->region + stripe * arena->stripe_bytes;
+}
+
+/* Zeroes cells that had a life before. Nobody writes to them: their last handle is gone. */
+static void wipe(vs_arena *arena, uint64_t offset, size_t bytes)
+{
+    for (uint32_t stripe = 0; stripe <= vs_arena_stripes_used(arena); stripe++) {
+        vs_word *cells = (vs_word *)(vs_arena_stripe(arena, stripe) + offset);
+        for (size_t i = 0; i < bytes / sizeof *cells; i++)
+            if (vs_load_relaxed(&cells[i]) != 0) /* an untouched page stays untouched */
+                vs_store_relaxed(&cells[i], 0);
+    }
+}
+
+static vs_free_cells **free_list(vs_arena *arena, size_t bytes)
+{
+    size_t words = bytes / sizeof(vs_word);
+    return &arena->free_cells[words <= VS_FREE_SMALL ? words : 0];
+}
+
+vs_status vs_arena_cells_alloc(vs_arena *arena, size_t bytes, uint64_t *offset)
+{
+    bytes = (bytes + 7) & ~(size_t)7;
+    for (vs_free_cells **link = free_list(arena, bytes); *link != NULL; link = &(*link)->next) {
+        vs_free_cells *cells = *link;
+        if (cells->bytes != bytes)
+            continue;
+        *offset = cells->offset;
+        *link = cells->next;
+        free(cells);
+        wipe(arena, *offset, bytes);
+        arena->cells_used += bytes;
+        return VS_OK;
+    }
+    if (bytes > arena->stripe_bytes - arena->cells_top)
+        return VS_E_FULL;
+    *offset = arena->cells_top;
+    arena->cells_top += bytes;
+    arena->cells_used += bytes;
+    return VS_OK;
+}
+
+void vs_arena_cells_free(vs_arena *arena, uint64_t offset, size_t bytes)
+{
+    vs_free_cells *cells = malloc(sizeof *cells);
+    if (cells == NULL)
+        return; /* the cells are lost to reuse, and still shown as used */
+    cells->offset = offset;
+    cells->bytes = (bytes + 7) & ~(size_t)7;
+    vs_free_cells **list = free_list(arena, cells->bytes);
+    cells->next = *list;
+    *list = cells;
+    arena->cells_used -= cells->bytes;
+}
+
+void vs_arena_usage(vs_arena *arena, uint64_t *used, uint64_t *limit)
+{
+    vs_cold_lock();
+    *used = arena->cells_used;
+    *limit = arena->stripe_bytes;
+    vs_cold_unlock();
+}

@@ -1,0 +1,236 @@
+/* Copies a registry's values into columns.
+ *
+ * A snapshot is built by appending, so everything inside refers by index or offset; pointers are set once, at the end. It walks
+ * the registry's lists without a lock: new series may appear behind it, removed ones stay readable until it leaves. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+/* A column that grows. */
+typedef struct column {
+    void *data;
+    size_t size;
+    size_t capacity;
+    size_t item;
+} column;
+
+typedef struct builder {
+    vs_snapshot view; /* first: vs_snapshot_free gets a pointer to it */
+    column metrics, label_names, reals, labels, integers, numbers, counts_at, counts_first, counts_len, counts, text;
+    uint64_t *wide;    /* counts of one series, as long as the longest tally needs */
+    uint64_t *scratch;
+    size_t wide_size;
+    bool failed;
+} builder;
+
+static void *append(builder *b, column *c, size_t n)
+{
+    if (c->size + n > c->capacity) {
+        size_t capacity = c->capacity != 0 ? c->capacity : 64;
+        while (capacity < c->size + n)
+            capacity *= 2;
+        void *data = realloc(c->data, capacity * c->item);
+        if (data == NULL) {
+            b->failed = true;
+            return NULL;
+        }
+        c->data = data;
+        c->capacity = capacity;
+    }
+    void *at = (char *)c->data + c->size * c->item;
+    c->size += n;
+    return at;
+}
+
+#define PUSH(b, column, type, value)                  \
+    do {                                              \
+        type *at_ = append((b), &(b)->column, 1);     \
+        if (at_ != NULL)                              \
+            *at_ = (value);                           \
+    } while (0)
+
+static vs_span32 keep(builder *b, vs_text text)
+{
+    vs_span32 span = {b->text.size, (uint32_t)text.size};
+    char *at = append(b, &b->text, text.size + 1);
+    if (at == NULL)
+        return (vs_span32){0, 0};
+    if (text.size != 0)
+        memcpy(at, text.data, text.size);
+    at[text.size] = '\0'; /* for those who look at it in a debugger */
+    return span;
+}
+
+static size_t keep_reals(builder *b, const double *values, size_t n)
+{
+    size_t first = b->reals.size;
+    double *at = append(b, &b->reals, n);
+    if (at != NULL && n != 0)
+        memcpy(at, values, n * sizeof *values);
+    return first;
+}
+
+static bool widen(builder *b, size_t n)
+{
+    if (n <= b->wide_size)
+        return true;
+    free(b->wide);
+    free(b->scratch);
+    b->wide = malloc(n * sizeof *b->wide);
+    b->scratch = malloc(n * sizeof *b->scratch);
+    b->wide_size = b->wide != NULL && b->scratch != NULL ? n : 0;
+    b->failed = b->failed || b->wide_size == 0;
+    return b->wide_size != 0;
+}
+
+static void add_tally(builder *b, const vs_metric *metric, const vs_series *series)
+{
+    size_t n = vs_metric_tally_size(metric);
+    if (!widen(b, n))
+        return;
+    memset(b->wide, 0, n * sizeof *b->wide);
+    vs_tally_totals totals = {0};
+    vs_tally_read(metric->registry->arena, series->offset, n, metric->kind == VS_HISTOGRAM, b->wide, b->scratch, &totals);
+    b->view.unsettled += totals.unsettled;
+    size_t first = 0, end = n;
+    if (metric->kind == VS_HDR) { /* thousands of counts, most of them 0: keep from the first to the last that is not */
+        while (first < end && b->wide[first] == 0)
+            first++;
+        while (end > first && b->wide[end - 1] == 0)
+            end--;
+    }
+    PUSH(b, integers, uint64_t, totals.count);
+    PUSH(b, numbers, double, metric->kind == VS_HISTOGRAM ? totals.sum_double : (double)totals.sum_integer);
+    PUSH(b, counts_at, size_t, b->counts.size);
+    PUSH(b, counts_first, uint32_t, (uint32_t)first);
+    PUSH(b, counts_len, uint32_t, (uint32_t)(end - first));
+    uint64_t *at = append(b, &b->counts, end - first);
+    if (at != NULL && end != first)
+        memcpy(at, b->wide + first, (end - first) * sizeof *at);
+}
+
+static void add_series(builder *b, const vs_metric *metric, const vs_series *series)
+{
+    PUSH(b, labels, vs_span32, keep(b, (vs_text){series->labels, series->labels_size}));
+    if (metric->kind == VS_HISTOGRAM || metric->kind == VS_HDR) {
+        add_tally(b, metric, series);
+        return;
+    }
+    uint64_t integer = 0;
+    double number = 0.0;
+    if (metric->kind == VS_COUNTER)
+        vs_counter_read(vs_series_counter(series), &integer, &number);
+    else
+        number = vs_gauge_read(vs_series_gauge(series));
+    PUSH(b, integers, uint64_t, integer);
+    PUSH(b, numbers, double, number);
+    PUSH(b, counts_at, size_t, b->counts.size);
+    PUSH(b, counts_first, uint32_t, 0);
+    PUSH(b, counts_len, uint32_t, 0);
+}
+
+static void add_metric(builder *b, vs_metric *metric)
+{
+    vs_snapshot_metric m = {.kind = metric->kind, .hdr = metric->hdr};
+    m.name = keep(b, metric->name);
+    m.help = keep(b, metric->help);
+    m.unit = keep(b, metric->unit);
+    m.label_count = (uint32_t)metric->label_count;
+    m.label_names = b->label_names.size;
+    for (size_t i = 0; i < metric->label_count; i++)
+        PUSH(b, label_names, vs_span32, keep(b, metric->label_names[i]));
+    m.bound_count = (uint32_t)metric->bound_count;
+    m.bounds = keep_reals(b, metric->bounds, metric->bound_count);
+    m.quantile_count = (uint32_t)metric->quantile_count;
+    m.quantiles = keep_reals(b, metric->quantiles, metric->quantile_count);
+    m.series = b->labels.size;
+    /* S2: acquire; pairs with S1 in series.c */
+    for (vs_series *series = vs_load_acquire(&metric->first); series != NULL && !b->failed;
+         series = vs_load_acquire(&series->next))
+        add_series(b, metric, series);
+    m.series_count = b->labels.size - m.series;
+    for (vs_loss kind = 0; kind < VS_LOSS_KINDS; kind++)
+        m.losses[kind] = vs_metric_loss_read(metric, kind);
+    PUSH(b, metrics, vs_snapshot_metric, m);
+}
+
+static void publish(builder *b)
+{
+    vs_snapshot *s = &b->view;
+    s->metrics = b->metrics.data;
+    s->metric_count = b->metrics.size;
+    s->label_names = b->label_names.data;
+    s->reals = b->reals.data;
+    s->text = b->text.data;
+    s->text_size = b->text.size;
+    s->series_count = b->labels.size;
+    s->labels = b->labels.data;
+    s->integers = b->integers.data;
+    s->numbers = b->numbers.data;
+    s->counts_at = b->counts_at.data;
+    s->counts_first = b->counts_first.data;
+    s->counts_len = b->counts_len.data;
+    s->counts = b->counts.data;
+    s->counts_size = b->counts.size;
+}
+
+vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out)
+{
+    builder *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return VS_E_NO_MEMORY;
+    b->metrics.item = sizeof(vs_snapshot_metric);
+    b->label_names.item = b->labels.item = sizeof(vs_span32);
+    b->reals.item = b->numbers.item = sizeof(double);
+    b->integers.item = b->counts.item = sizeof(uint64_t);
+    b->counts_at.item = sizeof(size_t);
+    b->counts_first.item = b->counts_len.item = sizeof(uint32_t);
+    b->text.item = 1;
+
+    vs_read_lock();
+    vs_registry_enter(registry);
+    /* M2: acquire; pairs with M1 in registry.c */
+    for (vs_metric *metric = vs_load_acquire(&registry->first); metric != NULL && !b->failed;
+         metric = vs_load_acquire(&metric->next))
+        if (only == NULL ||
+            (metric->name.size == only->size && memcmp(metric->name.data, only->data, only->size) == 0))
+            add_metric(b, metric);
+    vs_registry_leave(registry);
+    vs_read_unlock();
+
+    free(b->wide);
+    free(b->scratch);
+    b->wide = b->scratch = NULL;
+    vs_arena_usage(registry->arena, &b->view.arena_used, &b->view.arena_limit);
+    vs_stripe_usage(registry->arena->slot, &b->view.stripes_total, &b->view.stripes_held);
+    publish(b);
+    if (b->failed) {
+        vs_snapshot_free(&b->view);
+        return VS_E_NO_MEMORY;
+    }
+    *out = &b->view;
+    return VS_OK;
+}
+
+void vs_snapshot_free(vs_snapshot *snapshot)
+{
+    if (snapshot == NULL)
+        return;
+    builder *b = (builder *)snapshot;
+    column *columns[] = {&b->metrics, &b->label_names, &b->reals,        &b->labels,     &b->integers, &b->numbers,
+                         &b->counts_at, &b->counts_first, &b->counts_len, &b->counts, &b->text};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        free(columns[i]->data);
+    free(b);
+}
+
+size_t vs_snapshot_bytes(const vs_snapshot *snapshot)
+{
+    const builder *b = (const builder *)snapshot;
+    const column *columns[] = {&b->metrics, &b->label_names, &b->reals,        &b->labels,     &b->integers, &b->numbers,
+                               &b->counts_at, &b->counts_first, &b->counts_len, &b->counts, &b->text};
+    size_t bytes = sizeof *b;
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        bytes += columns[i]->capacity * columns[i]->item;
+    return bytes;
+}

@@ -1,0 +1,46 @@
+"""vaultscope: the observability core of a content-addressed store.
+
+    from vaultscope import Counter, HdrHistogram
+
+    puts = Counter("cas.put.count", "CAS put operations")
+    puts.inc()
+
+The public names are these; everything else may change.
+"""
+
+from vaultscope._native._core import library_version as _library_version
+from vaultscope.core.metrics import Counter, Gauge, HdrCounts, HdrHistogram, Histogram
+from vaultscope.core.registry import Registry, default_registry
+from vaultscope.core.snapshot import MetricSnapshot, SeriesSnapshot, Snapshot
+from vaultscope.errors import (
+    DeclarationConflictError,
+    DeclarationError,
+    DecodeError,
+    LimitError,
+    NativeError,
+    NotFoundError,
+    VaultscopeError,
+)
+
+__version__ = _library_version()
+
+__all__ = [
+    "Counter",
+    "DeclarationConflictError",
+    "DeclarationError",
+    "DecodeError",
+    "Gauge",
+    "HdrCounts",
+    "HdrHistogram",
+    "Histogram",
+    "LimitError",
+    "MetricSnapshot",
+    "NativeError",
+    "NotFoundError",
+    "Registry",
+    "SeriesSnapshot",
+    "Snapshot",
+    "VaultscopeError",
+    "__version__",
+    "default_registry",
+]

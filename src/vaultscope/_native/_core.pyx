@@ -1,0 +1,38 @@
+# cython: language_level=3, binding=False, always_allow_keywords=False, embedsignature=True, embedsignature.format=python
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, freethreading_compatible=True
+"""The one extension: Python objects over the C core. One noun a file; this page lists them in order of need."""
+from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDED_RO, PyBUF_STRIDES, PyBuffer_FillInfo, PyBuffer_IsContiguous, PyBuffer_Release,
+                             PyObject_CheckBuffer, PyObject_GetBuffer)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_CheckExact
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DecodeUTF8
+from libc.math cimport INFINITY, NAN, isfinite, llrint
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, INT64_MAX
+from libc.string cimport memcpy, memset, strlen
+cimport cython
+
+from vaultscope._native.native cimport *
+
+from vaultscope.errors import (DeclarationConflictError, DeclarationError, DecodeError, LimitError, NativeError,
+                               NotFoundError)
+
+include "status.pxi"
+include "text.pxi"
+include "numbers.pxi"
+include "family.pxi"
+include "metric.pxi"
+include "hot.pxi"
+include "counter.pxi"
+include "gauge.pxi"
+include "timer.pxi"
+include "histogram.pxi"
+include "hdr_counts.pxi"
+include "hdr.pxi"
+include "snapshot.pxi"
+include "registry.pxi"

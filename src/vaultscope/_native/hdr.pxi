@@ -1,0 +1,196 @@
+# HdrHistogram: log-linear counts over a wide range.
+
+@cython.final
+cdef class HdrHistogram(Metric):
+    """Integers counted with a fixed relative error over a wide range: HdrHistogram("cas.get.duration", "Get latency").
+
+    Values are integers in the declared unit (nanoseconds by default); floats are rounded. Above `highest` they are recorded as
+    `highest`, below 0 as 0, and counted as clamped; NaN and infinities are counted as invalid and not recorded. Exported
+    as a summary with `quantiles`, or as a classic histogram where `buckets` (in the declared unit) are given.
+    Declares as Counter does."""
+    cdef vs_hdr cell
+
+    def __init__(self, str name, str help="", *, labels=(), str unit="ns", lowest=1, highest=3_600_000_000_000, digits=3,
+                 quantiles=(0.5, 0.9, 0.99, 0.999), buckets=(), max_series=None, registry=None):
+        if registry is None:
+            registry = default_registry_hook()
+        adopt(self, registry.hdr_histogram(name, help, labels=labels, unit=unit, lowest=lowest, highest=highest,
+                                           digits=digits, quantiles=quantiles, buckets=buckets, max_series=max_series))
+
+    def record(self, value):
+        """Records one value, in the declared unit."""
+        cdef long long integer = 0
+        if self.series == NULL:
+            bound(self)
+        if not read_rounded(self, <PyObject *>value, &integer):
+            return
+        if not vs_hdr_record(&self.cell, integer) and self.family.pedantic:
+            raise ValueError(f"{self.family.name}: {value} is not in 0..{self.cell.config.highest}")
+
+    def record_times(self, value, times) -> None:
+        """Records one value `times` times. A negative number of times is counted as invalid."""
+        cdef long long integer = 0, n = 0
+        bound(self)
+        if not read_rounded(self, <PyObject *>value, &integer) or not read_rounded(self, <PyObject *>times, &n):
+            return
+        if n < 0:
+            lose(self.family, VS_LOSS_INVALID, ValueError, "times is negative")
+        elif n > 0:
+            vs_hdr_record_times(&self.cell, integer, n)
+
+    def record_corrected(self, value, expected_interval) -> None:
+        """Records a value and, where it exceeds the expected interval between two of them, those that were missed
+        meanwhile: value - interval, value - 2 * interval, ... (coordinated omission, after Gil Tene)."""
+        cdef long long integer = 0, interval = 0
+        bound(self)
+        if read_rounded(self, <PyObject *>value, &integer) and read_rounded(self, <PyObject *>expected_interval, &interval):
+            vs_hdr_record_corrected(&self.cell, integer, interval)
+
+    def observe_many(self, values) -> int:
+        """Records every item of a buffer or iterable, as Histogram.observe_many does. Returns how many were in range."""
+        cdef double chunk[256]
+        cdef int64_t rounded[256]
+        cdef size_t done = 0, n, kept, recorded = 0
+        cdef Items items
+        bound(self)
+        if not PyObject_CheckBuffer(values):
+            return sum([self.record_one(value) for value in values])
+        items = Items(values)
+        if items.direct(c'q'):
+            with nogil:
+                recorded = vs_hdr_record_many(&self.cell, <const int64_t *>items.view.buf, items.n, items.stride)
+            return recorded
+        with nogil:
+            while done < items.n:
+                n = min(items.n - done, 256)
+                read_items(items.code, items.view.itemsize, items.at(done), items.stride, n, chunk)
+                kept = 0
+                for i in range(n):
+                    if isfinite(chunk[i]):
+                        rounded[kept] = clip(chunk[i])
+                        kept += 1
+                if kept != n:
+                    vs_loss_add(self.cell.arena, self.cell.losses, VS_LOSS_INVALID, n - kept)
+                recorded += vs_hdr_record_many(&self.cell, rounded, kept, sizeof(int64_t))
+                done += n
+        return recorded
+
+    record_many = observe_many
+
+    cdef bint record_one(self, value):
+        cdef long long integer = 0
+        return read_rounded(self, <PyObject *>value, &integer) and vs_hdr_record(&self.cell, integer)
+
+    def time(self) -> Timer:
+        """`with histogram.time(): ...` records how long the block took. Raises DeclarationError if the unit is not of time."""
+        return new_timer(self)
+
+    def timed(self, function):
+        """A decorator: records how long each call of a function, coroutine or generator takes (from the first step to the
+        last, errors included)."""
+        from vaultscope._native.timed import timed
+        return timed(self, function)
+
+    def snapshot(self) -> HdrCounts:
+        """The counts as they stand, apart from the live histogram. Counts and sum agree."""
+        cdef vs_tally_totals totals
+        cdef HdrCounts result = HdrCounts(self.lowest, self.highest, self.digits)
+        check(vs_series_read(bound(self), result.cells, &totals), self.family.name)
+        result.exact_sum = <double>totals.sum_integer
+        return result
+
+    def merge(self, other) -> int:
+        """Records what another HdrHistogram or HdrCounts holds. Returns how many values lay above this range."""
+        cdef HdrCounts counts = other.snapshot() if isinstance(other, HdrHistogram) else other
+        cdef uint64_t over = 0
+        cdef int64_t value
+        bound(self)
+        present(counts)
+        for i in range(counts.config.counts_len):
+            if counts.cells[i] != 0:
+                value = vs_hdr_value_at_index(&counts.config, i)
+                if not vs_hdr_record_times(&self.cell, value, counts.cells[i]):
+                    over += counts.cells[i]
+        return over
+
+    @property
+    def lowest(self) -> int:
+        return self.family.hdr_range[0]
+
+    @property
+    def highest(self) -> int:
+        return self.family.hdr_range[1]
+
+    @property
+    def digits(self) -> int:
+        return self.family.hdr_range[2]
+
+    @property
+    def bounds(self) -> tuple:
+        """The bounds of the exported classic buckets; empty where a summary is exported."""
+        return self.family.bounds
+
+    # Each of these takes a reading of its own: for several figures of one moment, take one snapshot().
+    @property
+    def count(self) -> int:
+        return self.snapshot().count
+
+    @property
+    def sum(self) -> float:
+        return self.snapshot().sum
+
+    @property
+    def min(self) -> int:
+        return self.snapshot().min
+
+    @property
+    def max(self) -> int:
+        return self.snapshot().max
+
+    @property
+    def mean(self) -> float:
+        return self.snapshot().mean
+
+    @property
+    def stddev(self) -> float:
+        return self.snapshot().stddev
+
+    def quantile(self, double quantile) -> int:
+        """The value at a quantile in 0..1."""
+        return self.snapshot().quantile(quantile)
+
+    def quantiles(self, quantiles) -> tuple:
+        """The values at several quantiles, all of one reading."""
+        return self.snapshot().quantiles(quantiles)
+
+    def count_between(self, low, high) -> int:
+        return self.snapshot().count_between(low, high)
+
+    def encode(self) -> bytes:
+        """The V2 compressed encoding of a reading, in base64."""
+        return self.snapshot().encode()
+
+
+cdef inline int64_t clip(double value) noexcept nogil:
+    """A finite double as the nearest integer of 64 bits."""
+    if value >= 9.2e18:
+        return INT64_MAX
+    if value <= -9.2e18:
+        return -INT64_MAX
+    return llrint(value)
+
+
+cdef inline bint read_rounded(HdrHistogram metric, PyObject *value, long long *integer) except -1:
+    """A Python number as the nearest integer. False, and counted, if it is none."""
+    cdef double real = NAN
+    kind = read_number(value, integer, &real)
+    if kind == IS_INTEGER:
+        return True
+    if kind == IS_REAL and isfinite(real):
+        integer[0] = clip(real)
+        return True
+    if kind == IS_INVALID and isinstance(<object>value, int):  # beyond 64 bits: clamped like any value beyond the range
+        integer[0] = INT64_MAX if <object>value > 0 else -INT64_MAX
+        return True
+    lose(metric.family, VS_LOSS_INVALID, TypeError if kind == IS_INVALID else ValueError, "not a finite number")
+    return False

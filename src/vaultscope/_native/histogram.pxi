@@ -1,0 +1,95 @@
+# Histogram: fixed upper bounds.
+
+@cython.final
+cdef class Histogram(Metric):
+    """Values counted by fixed upper bounds: Histogram("soup.queries.duration", "Query latency", unit="ms").
+
+    A value belongs to the first bucket whose bound is not below it (the memo's rule, Histogram Buckets). Default
+    bounds: 1 5 10 25 50 100 250 500 1000 2500 5000 10000. NaN and the infinities are not recorded but counted as invalid.
+    Counts, total and sum of a reading always agree. Declares as Counter does."""
+    cdef vs_histogram cell
+
+    def __init__(self, str name, str help="", *, labels=(), str unit="ms", buckets=None, max_series=None, registry=None):
+        if registry is None:
+            registry = default_registry_hook()
+        adopt(self, registry.histogram(name, help, labels=labels, unit=unit, buckets=buckets, max_series=max_series))
+
+    def observe(self, value):
+        """Records one value, in the unit of the bounds."""
+        cdef double real = NAN
+        if self.series == NULL:
+            bound(self)
+        if not read_double(<PyObject *>value, &real):
+            lose(self.family, VS_LOSS_INVALID, TypeError, "not a number")
+        elif not vs_histogram_observe(&self.cell, real) and self.family.pedantic:
+            raise ValueError(f"{self.family.name}: not a finite number")
+
+    def observe_many(self, values) -> int:
+        """Records every item of a buffer (numpy array, array.array, bytes; any integers or floats in native byte
+        order; strided and read-only ones too) or, item by item, of any other iterable. Returns how many were recorded;
+        the rest (NaN, infinities) are counted as invalid. Buffers are not copied and the GIL is released.
+        Raises TypeError for a buffer of something else."""
+        cdef double chunk[256]
+        cdef size_t done = 0, n, recorded = 0
+        cdef Items items
+        bound(self)
+        if not PyObject_CheckBuffer(values):
+            return sum([self.observe_one(value) for value in values])
+        items = Items(values)
+        with nogil:
+            if items.code == c'd':
+                recorded = vs_histogram_observe_many(&self.cell, <const double *>items.view.buf, items.n, items.stride)
+            else:
+                while done < items.n:
+                    n = min(items.n - done, 256)
+                    read_items(items.code, items.view.itemsize, items.at(done), items.stride, n, chunk)
+                    recorded += vs_histogram_observe_many(&self.cell, chunk, n, sizeof(double))
+                    done += n
+        return recorded
+
+    cdef bint observe_one(self, value):
+        cdef double real = NAN
+        if not read_double(<PyObject *>value, &real):
+            lose(self.family, VS_LOSS_INVALID, TypeError, "not a number")
+            return False
+        return vs_histogram_observe(&self.cell, real)
+
+    def time(self) -> Timer:
+        """`with histogram.time(): ...` records how long the block took. Raises DeclarationError if the unit is not of time."""
+        return new_timer(self)
+
+    def timed(self, function):
+        """A decorator: records how long each call of a function, coroutine or generator takes (from the first step to the
+        last, errors included)."""
+        from vaultscope._native.timed import timed
+        return timed(self, function)
+
+    @property
+    def bounds(self) -> tuple:
+        """The finite upper bounds, in the declared unit."""
+        return self.family.bounds
+
+    cdef tuple read(self):
+        cdef vs_tally_totals totals
+        cdef size_t n = len(self.family.bounds) + 1
+        cdef uint64_t *counts = <uint64_t *>PyMem_Calloc(n, sizeof(uint64_t))
+        if counts == NULL:
+            raise MemoryError
+        try:
+            check(vs_series_read(bound(self), counts, &totals), self.family.name)
+            return tuple([counts[i] for i in range(n)]), totals.count, totals.sum_double
+        finally:
+            PyMem_Free(counts)
+
+    @property
+    def counts(self) -> tuple:
+        """Values in each bucket, not cumulated; the last bucket is above all bounds."""
+        return self.read()[0]
+
+    @property
+    def count(self) -> int:
+        return self.read()[1]
+
+    @property
+    def sum(self) -> float:
+        return self.read()[2]

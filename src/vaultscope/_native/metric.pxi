@@ -1,0 +1,166 @@
+# What all four kinds of handle have in common: a family, and unless the metric has labels, a series.
+
+cdef class Metric:
+    """A handle to a metric, or to one of its series. The base of Counter, Gauge, Histogram and HdrHistogram.
+
+    A metric declared with labels is only a family: `labels()` gives the child to write to. Writing to the family itself
+    raises DeclarationError, since no series is bound yet."""
+    cdef Family family
+    cdef vs_series *series
+
+    def __dealloc__(self):
+        if self.series != NULL:
+            vs_series_release(self.series)
+
+    @property
+    def name(self) -> str:
+        """The declared, dotted name."""
+        return self.family.name
+
+    @property
+    def help(self) -> str:
+        return self.family.help
+
+    @property
+    def unit(self) -> str:
+        """The declared unit; exporters convert to base units (ms to seconds)."""
+        return self.family.unit
+
+    @property
+    def label_names(self) -> tuple:
+        return self.family.label_names
+
+    @property
+    def label_values(self) -> tuple:
+        """The values of a child, as they are exported; empty for a metric without labels.
+        Raises DeclarationError for a family."""
+        cdef vs_text text = vs_series_labels(bound(self))
+        return label_values(text.data, text.size)
+
+    @property
+    def losses(self) -> dict:
+        """What this metric's series lost or bent: invalid, clamped_low, clamped_high, overflowed, truncated."""
+        return self.family.losses_by_kind()
+
+    @property
+    def series_count(self) -> int:
+        """Series that count towards the metric's limit."""
+        return vs_metric_series_count(self.family.metric)
+
+    def remove(self, *values, **by_name) -> None:
+        """Forgets the series with these label values: it is scraped no more. Handles to it stay valid and unseen.
+        Raises NotFoundError; DeclarationError for a metric without labels or for the overflow series."""
+        ordered = self.family.in_order(values, by_name)
+        texts = Texts(ordered)
+        check(vs_metric_remove(self.family.metric, texts.items, texts.size),
+              f"{self.family.name}{list(map(str, ordered))}")
+        self.family.children.clear()
+
+    def clear(self) -> None:
+        """Forgets all series of a metric with labels, but for the overflow series."""
+        vs_metric_clear(self.family.metric)
+        self.family.children.clear()
+
+    def __repr__(self):
+        if self.family is None:
+            return f"<{type(self).__name__} undeclared>"
+        labels = ""
+        if self.family.label_names:
+            labels = " family of " + ",".join(self.family.label_names) if self.series == NULL else \
+                "{" + vs_series_text(self.series) + "}"
+        return f"<{type(self).__name__} {self.family.name}{labels}>"
+
+    def __reduce__(self):
+        raise TypeError(f"a {type(self).__name__} is a handle into this process and cannot be pickled")
+
+
+cdef str vs_series_text(vs_series *series):
+    cdef vs_text text = vs_series_labels(series)
+    return text.data[:text.size].decode("utf-8", "replace")
+
+
+cdef vs_series *bound(Metric metric) except NULL:
+    if metric.series == NULL:
+        if metric.family is None:
+            raise DeclarationError("this handle was never declared")
+        raise DeclarationError(f"{metric.family.name} has labels {metric.family.label_names}: "
+                               "call labels() and use the child")
+    return metric.series
+
+
+cdef int attach(Metric handle, Family family, vs_series *series) except -1:
+    """Makes a handle of a family (series NULL) or of a series, whose reference it takes over."""
+    handle.family = family
+    handle.series = series
+    if family.kind == VS_COUNTER:
+        (<Counter>handle).cell = vs_series_counter(series) if series != NULL else NOWHERE
+    elif family.kind == VS_GAUGE:
+        (<Gauge>handle).cell = vs_series_gauge(series) if series != NULL else UNBOUND_GAUGE
+    elif family.kind == VS_HISTOGRAM:
+        if series != NULL:
+            (<Histogram>handle).cell = vs_series_histogram(series)
+    elif series != NULL:
+        (<HdrHistogram>handle).cell = vs_series_hdr(series)
+    return 0
+
+
+cdef vs_counter NOWHERE
+NOWHERE.offset = 0
+NOWHERE.arena = VS_ARENA_NONE
+cdef vs_gauge UNBOUND_GAUGE
+UNBOUND_GAUGE.cell = NULL
+
+
+cdef Metric new_handle(Family family, vs_series *series):
+    cdef Metric handle
+    if family.kind == VS_COUNTER:
+        handle = Counter.__new__(Counter)
+    elif family.kind == VS_GAUGE:
+        handle = Gauge.__new__(Gauge)
+    elif family.kind == VS_HISTOGRAM:
+        handle = Histogram.__new__(Histogram)
+    else:
+        handle = HdrHistogram.__new__(HdrHistogram)
+    attach(handle, family, series)
+    return handle
+
+
+cdef Metric child_of(Metric parent, tuple values, dict by_name):
+    """The slow half of labels(): anything but strings that were bound before."""
+    cdef Family family = parent.family
+    if family is None or not family.label_names:
+        raise DeclarationError(f"{'an undeclared handle' if family is None else family.name} has no labels")
+    if parent.series != NULL:
+        raise DeclarationError(f"{family.name}: labels() of a child; call it on the family")
+    values = tuple([value if PyUnicode_CheckExact(value) else utf8(value).decode()
+                    for value in family.in_order(values, by_name)])
+    key = values[0] if len(values) == 1 else values
+    child = family.children.get(key)
+    if child is not None:
+        return child
+    overflowed = vs_metric_loss_read(family.metric, VS_LOSS_OVERFLOWED)
+    child = new_handle(family, family.bind(values))
+    if vs_metric_loss_read(family.metric, VS_LOSS_OVERFLOWED) == overflowed:  # each bind beyond the limit is counted
+        if len(family.children) >= CHILDREN_MAX:
+            family.children.clear()
+        family.children[key] = child
+    return child
+
+
+cdef object default_registry_hook = None
+
+
+def set_default_registry(hook) -> None:
+    """Names the function that gives the registry for metrics declared without one. Called by vaultscope.core."""
+    global default_registry_hook
+    default_registry_hook = hook
+
+
+cdef int adopt(Metric handle, Metric declared) except -1:
+    """Makes `handle` (being initialised) another handle to what `declared` is a handle to."""
+    if handle.family is not None:
+        raise DeclarationError(f"{handle.family.name}: declared already")
+    cdef vs_series *series = NULL
+    if declared.series != NULL:
+        series = declared.family.bind(())
+    return attach(handle, declared.family, series)

@@ -1,0 +1,224 @@
+"""The C interface of libvaultscope, as Cython sees it. Contracts are in the headers (include/vaultscope/)."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "vaultscope.h" nogil:
+    ctypedef bint vs_bool "bool"
+
+    # base.h
+    enum:
+        VS_NAME_BYTES_MAX
+        VS_HELP_BYTES_MAX
+        VS_LABELS_MAX
+        VS_LABEL_VALUE_BYTES_MAX
+        VS_BOUNDS_MAX
+        VS_QUANTILES_MAX
+    ctypedef enum vs_status:
+        VS_OK
+        VS_E_NO_MEMORY
+        VS_E_FULL
+        VS_E_INVALID
+        VS_E_CONFLICT
+        VS_E_NOT_FOUND
+        VS_E_CORRUPT
+    ctypedef struct vs_text:
+        const char *data
+        size_t size
+    const char *vs_status_text(vs_status status)
+    const char *vs_version()
+    int64_t vs_clock_monotonic_ns()
+
+    # stripe.h
+    enum:
+        VS_ARENA_NONE
+
+    # arena.h
+    ctypedef struct vs_arena:
+        pass
+    vs_status vs_arena_default(vs_arena **out)
+
+    # counter.h, loss.h, gauge.h
+    ctypedef struct vs_counter:
+        uint64_t offset
+        uint32_t arena
+    vs_bool vs_counter_add(vs_counter counter, uint64_t n)
+    vs_bool vs_counter_inc(vs_counter counter)
+    vs_bool vs_counter_add_double(vs_counter counter, double n)
+    void vs_counter_read(vs_counter counter, uint64_t *integer, double *real)
+    void vs_counter_mirror(vs_counter counter, uint64_t integer, double real)
+    ctypedef enum vs_loss:
+        VS_LOSS_INVALID
+        VS_LOSS_CLAMPED_LOW
+        VS_LOSS_CLAMPED_HIGH
+        VS_LOSS_OVERFLOWED
+        VS_LOSS_TRUNCATED
+        VS_LOSS_KINDS
+    void vs_loss_add(uint32_t arena, uint64_t losses, vs_loss kind, uint64_t n)
+    ctypedef struct vs_word:
+        pass
+    ctypedef struct vs_gauge:
+        vs_word *cell
+    void vs_gauge_set(vs_gauge gauge, double value)
+    void vs_gauge_add(vs_gauge gauge, double value)
+    double vs_gauge_read(vs_gauge gauge)
+
+    # tally.h
+    ctypedef struct vs_tally_totals:
+        uint64_t count
+        uint64_t sum_integer
+        double sum_double
+        uint32_t unsettled
+
+    # histogram.h
+    ctypedef struct vs_histogram:
+        const double *bounds
+        uint64_t offset
+        uint64_t losses
+        uint32_t arena
+        uint32_t bound_count
+    vs_bool vs_histogram_observe(const vs_histogram *histogram, double value)
+    size_t vs_histogram_observe_many(const vs_histogram *histogram, const double *values, size_t n, ptrdiff_t stride)
+
+    # hdr.h
+    ctypedef struct vs_hdr_config:
+        int64_t lowest
+        int64_t highest
+        int32_t digits
+        int32_t counts_len
+    ctypedef struct vs_hdr:
+        vs_hdr_config config
+        uint64_t offset
+        uint64_t losses
+        uint32_t arena
+    vs_status vs_hdr_config_init(vs_hdr_config *config, int64_t lowest, int64_t highest, int32_t digits)
+    int32_t vs_hdr_index(const vs_hdr_config *config, int64_t value)
+    int64_t vs_hdr_lowest_equivalent(const vs_hdr_config *config, int64_t value)
+    int64_t vs_hdr_highest_equivalent(const vs_hdr_config *config, int64_t value)
+    int64_t vs_hdr_value_at_index(const vs_hdr_config *config, int32_t index)
+    vs_bool vs_hdr_record(const vs_hdr *hdr, int64_t value)
+    vs_bool vs_hdr_record_times(const vs_hdr *hdr, int64_t value, uint64_t times)
+    vs_bool vs_hdr_record_corrected(const vs_hdr *hdr, int64_t value, int64_t interval)
+    size_t vs_hdr_record_many(const vs_hdr *hdr, const int64_t *values, size_t n, ptrdiff_t stride)
+    uint64_t vs_hdr_total(const vs_hdr_config *config, const uint64_t *counts)
+    int64_t vs_hdr_min(const vs_hdr_config *config, const uint64_t *counts)
+    int64_t vs_hdr_max(const vs_hdr_config *config, const uint64_t *counts)
+    double vs_hdr_mean(const vs_hdr_config *config, const uint64_t *counts)
+    double vs_hdr_stddev(const vs_hdr_config *config, const uint64_t *counts)
+    int64_t vs_hdr_quantile(const vs_hdr_config *config, const uint64_t *counts, double quantile)
+    uint64_t vs_hdr_count_between(const vs_hdr_config *config, const uint64_t *counts, int64_t low, int64_t high)
+    uint64_t vs_hdr_merge(const vs_hdr_config *into, uint64_t *into_counts, const vs_hdr_config *source,
+                          const uint64_t *source_counts)
+    size_t vs_hdr_encoded_size_max(const vs_hdr_config *config)
+    size_t vs_hdr_encode(const vs_hdr_config *config, const uint64_t *counts, uint8_t *out, size_t capacity)
+    vs_status vs_hdr_decode_config(const uint8_t *data, size_t size, vs_hdr_config *config)
+    vs_status vs_hdr_decode_counts(const uint8_t *data, size_t size, const vs_hdr_config *config, uint64_t *counts)
+
+    # registry.h
+    ctypedef struct vs_registry:
+        pass
+    ctypedef struct vs_metric:
+        pass
+    ctypedef struct vs_series:
+        pass
+    ctypedef enum vs_kind:
+        VS_COUNTER
+        VS_GAUGE
+        VS_HISTOGRAM
+        VS_HDR
+    ctypedef struct vs_metric_spec:
+        vs_kind kind
+        vs_text name
+        vs_text help
+        vs_text unit
+        const vs_text *label_names
+        size_t label_count
+        const double *bounds
+        size_t bound_count
+        const double *quantiles
+        size_t quantile_count
+        int64_t hdr_lowest
+        int64_t hdr_highest
+        int32_t hdr_digits
+        uint64_t series_max
+    vs_status vs_registry_open(vs_arena *arena, vs_registry **out)
+    void vs_registry_release(vs_registry *registry)
+    vs_status vs_registry_declare(vs_registry *registry, const vs_metric_spec *spec, vs_metric **out)
+    void vs_metric_release(vs_metric *metric)
+    vs_status vs_registry_unregister(vs_registry *registry, vs_text name)
+    vs_status vs_metric_bind(vs_metric *metric, const vs_text *values, size_t count, vs_series **out)
+    void vs_series_release(vs_series *series)
+    vs_status vs_metric_remove(vs_metric *metric, const vs_text *values, size_t count)
+    void vs_metric_clear(vs_metric *metric)
+    uint64_t vs_metric_series_count(vs_metric *metric)
+    vs_counter vs_series_counter(const vs_series *series)
+    vs_gauge vs_series_gauge(const vs_series *series)
+    vs_histogram vs_series_histogram(const vs_series *series)
+    vs_hdr vs_series_hdr(const vs_series *series)
+    vs_text vs_series_labels(const vs_series *series)
+    uint64_t vs_metric_losses(const vs_metric *metric)
+    uint32_t vs_metric_arena(const vs_metric *metric)
+    uint64_t vs_metric_loss_read(const vs_metric *metric, vs_loss kind)
+    vs_status vs_series_read(vs_series *series, uint64_t *counts, vs_tally_totals *totals)
+
+    # snapshot.h
+    ctypedef struct vs_span32:
+        uint64_t at
+        uint32_t size
+    ctypedef struct vs_snapshot_metric:
+        vs_span32 name
+        vs_span32 help
+        vs_span32 unit
+        vs_kind kind
+        uint32_t label_count
+        size_t label_names
+        size_t bounds
+        uint32_t bound_count
+        uint32_t quantile_count
+        size_t quantiles
+        vs_hdr_config hdr
+        size_t series
+        size_t series_count
+        uint64_t losses[5]
+    ctypedef struct vs_snapshot:
+        const vs_snapshot_metric *metrics
+        size_t metric_count
+        const vs_span32 *label_names
+        const double *reals
+        const char *text
+        size_t series_count
+        const vs_span32 *labels
+        const uint64_t *integers
+        const double *numbers
+        const size_t *counts_at
+        const uint32_t *counts_first
+        const uint32_t *counts_len
+        const uint64_t *counts
+        size_t counts_size
+        uint64_t unsettled
+        uint64_t arena_used
+        uint64_t arena_limit
+        uint32_t stripes_total
+        uint32_t stripes_held
+    vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out)
+    void vs_snapshot_free(vs_snapshot *snapshot)
+    size_t vs_snapshot_bytes(const vs_snapshot *snapshot)
+
+    # render.h
+    ctypedef struct vs_buffer:
+        char *data
+        size_t size
+    void vs_buffer_free(vs_buffer *buffer)
+    ctypedef enum vs_text_format:
+        VS_PROMETHEUS_0_0_4
+        VS_OPENMETRICS_1_0_0
+    ctypedef enum vs_name_form:
+        VS_NAMES_UNDERSCORES
+        VS_NAMES_UTF8
+    ctypedef struct vs_render_options:
+        vs_text_format format
+        vs_name_form names
+    vs_status vs_render_text(const vs_snapshot *snapshot, const vs_render_options *options, vs_buffer *out)
+    ctypedef struct vs_unit:
+        const char *base
+        double per_base
+    vs_unit vs_unit_find(vs_text unit)
+    vs_bool vs_render_family_name(vs_kind kind, vs_text name, vs_text unit, vs_name_form form, vs_buffer *out)

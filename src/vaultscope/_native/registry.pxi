@@ -1,0 +1,106 @@
+# The native registry: declares families, takes snapshots. core/registry.py is what users see.
+
+@cython.final
+cdef class NativeRegistry:
+    """Metrics by name in the process's arena. Raises LimitError or DeclarationError if the arena cannot be had."""
+    cdef vs_registry *registry
+    cdef dict families
+
+    def __cinit__(self):
+        cdef vs_arena *arena = NULL
+        self.families = {}
+        check(vs_arena_default(&arena), "arena (VAULTSCOPE_STRIPES, VAULTSCOPE_STRIPE_BYTES)")
+        check(vs_registry_open(arena, &self.registry), "registry")
+
+    def __dealloc__(self):
+        if self.registry != NULL:
+            vs_registry_release(self.registry)
+
+    def declare(self, str kind, str name, str help="", str unit="", tuple label_names=(), tuple bounds=(),
+                tuple quantiles=(), tuple hdr_range=(), uint64_t series_max=0, bint pedantic=False) -> Metric:
+        """A handle to the metric: its family if it has labels, else its one series. Declares it if it is new."""
+        cdef vs_metric_spec spec
+        cdef vs_metric *metric = NULL
+        cdef vs_hdr_config config
+        cdef bytes name_bytes = utf8(name), help_bytes = utf8(help), unit_bytes = utf8(unit)
+        cdef Texts names = Texts(label_names)
+        cdef Doubles bound_items = Doubles(bounds), quantile_items = Doubles(quantiles)
+        cdef vs_series *series = NULL
+        memset(&spec, 0, sizeof(spec))
+        spec.kind = KINDS[kind]
+        spec.name = borrow(name_bytes)
+        spec.help = borrow(help_bytes)
+        spec.unit = borrow(unit_bytes)
+        spec.label_names = names.items
+        spec.label_count = names.size
+        spec.bounds = bound_items.items
+        spec.bound_count = bound_items.size
+        spec.quantiles = quantile_items.items
+        spec.quantile_count = quantile_items.size
+        spec.series_max = series_max
+        if hdr_range:
+            hdr_config(&config, hdr_range[0], hdr_range[1], hdr_range[2])
+            spec.hdr_lowest, spec.hdr_highest, spec.hdr_digits = hdr_range
+        check(vs_registry_declare(self.registry, &spec, &metric), name)
+        cdef Family family = self.families.get(name)
+        if family is None or family.metric != metric:
+            family = Family.__new__(Family)
+            family.metric = metric  # its reference is the family's now
+            family.kind = spec.kind
+            family.arena = vs_metric_arena(metric)
+            family.losses = vs_metric_losses(metric)
+            family.units_per_ns = units_per_ns(unit)
+            family.pedantic = pedantic
+            family.name, family.help, family.unit = name, help, unit
+            family.label_names, family.bounds, family.quantiles = label_names, bounds, quantiles
+            family.hdr_range = hdr_range
+            self.families[name] = family
+        else:
+            vs_metric_release(metric)
+        if not label_names:
+            series = family.bind(())
+        return new_handle(family, series)
+
+    def unregister(self, str name) -> None:
+        """Takes the metric out. Raises NotFoundError."""
+        cdef bytes data = utf8(name)
+        check(vs_registry_unregister(self.registry, borrow(data)), name)
+        self.families.pop(name, None)
+
+    def snapshot(self, only=None) -> NativeSnapshot:
+        """The values of all metrics, or of the one named `only`. The GIL is released while they are read."""
+        cdef NativeSnapshot result = NativeSnapshot.__new__(NativeSnapshot)
+        cdef bytes data = utf8(only) if only is not None else b""
+        cdef vs_text name = borrow(data)
+        cdef vs_text *wanted = &name if only is not None else NULL
+        cdef vs_status status
+        with nogil:
+            status = vs_snapshot_take(self.registry, wanted, &result.s)
+        check(status, "snapshot")
+        return result
+
+
+cdef double units_per_ns(str unit):
+    """How many of a unit of time make a nanosecond; 0 for a unit that is not of time. No unit at all means seconds."""
+    base, per_base = unit_base(unit)
+    return per_base / 1e9 if base == "seconds" else (1e-9 if not unit else 0.0)
+
+
+cdef class Doubles:
+    """An array of doubles from a tuple of numbers."""
+    cdef double *items
+    cdef size_t size
+
+    def __cinit__(self, tuple values):
+        self.size = len(values)
+        self.items = <double *>PyMem_Malloc((self.size + 1) * sizeof(double))
+        if self.items == NULL:
+            raise MemoryError
+        for i in range(self.size):
+            self.items[i] = values[i]
+
+    def __dealloc__(self):
+        PyMem_Free(self.items)
+
+
+install_hot_methods()

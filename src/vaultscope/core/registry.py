@@ -1,0 +1,286 @@
+"""The registry: metrics by name, callbacks and collectors, snapshots.
+
+Declaring is cold and checked; the handles that it gives are hot and never raise. A registry is isolated: nothing is in it that you
+did not declare. The default registry, made at first use, also carries the process's and the interpreter's own figures.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from weakref import WeakSet
+
+from vaultscope._native import _core
+from vaultscope._native._core import Counter, Gauge, HdrHistogram, Histogram, NativeRegistry
+from vaultscope.core.labels import check_labels, check_name
+from vaultscope.core.metrics import DEFAULT_BUCKETS_MS, DEFAULT_QUANTILES
+from vaultscope.core.snapshot import MetricSnapshot, Snapshot
+from vaultscope.errors import DeclarationError, NotFoundError
+
+__all__ = ["AnyMetric", "Registry", "default_registry"]
+
+AnyMetric = Counter | Gauge | Histogram | HdrHistogram
+M = TypeVar("M", Counter, Gauge, Histogram, HdrHistogram)
+
+_ERRORS = "vaultscope.collector.errors"
+
+
+class Registry:
+    """Metrics by name.
+
+    max_series: series a metric may have unless its declaration says otherwise; beyond it `labels()` answers with one
+        overflow series and counts the loss. 0: no limit but memory.
+    pedantic: invalid values on hot calls raise instead of being counted. For tests.
+    clock_ns: wall clock in nanoseconds since 1970, for snapshots.
+
+    Thread-safe. Raises DeclarationError or LimitError if the process's arena cannot be had.
+    Source: memo, Metric Collection.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_series: int = 10_000,
+        pedantic: bool = False,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if max_series < 0:
+            raise DeclarationError(f"max_series is not negative, got {max_series}")
+        self._native = NativeRegistry()
+        self._max_series = max_series
+        self._pedantic = pedantic
+        self._clock_ns = clock_ns
+        self._metrics: dict[str, AnyMetric] = {}
+        self._callbacks: dict[str, tuple[Gauge, Callable[[], float]]] = {}
+        self._collectors: list[Callable[[], None]] = []
+        # Declaring: guards the three above. Collecting: one round at a time, so that no older total is mirrored after
+        # a newer one, which would look like a restart. Both are re-entrant: a callback may declare, and read.
+        self._declaring = threading.RLock()
+        self._collecting = threading.RLock()
+        _open_registries.add(self)
+
+    # ---- declaring ----
+
+    def counter(
+        self, name: str, help: str = "", *, labels: Sequence[str] = (), unit: str = "", max_series: int | None = None
+    ) -> Counter:
+        """Declares a counter, or returns the one that is declared with the same shape.
+        Raises DeclarationConflictError for another shape, DeclarationError for a name or label that is not legal."""
+        return self._declare(Counter, "counter", name, help, labels, unit, max_series)
+
+    def gauge(
+        self,
+        name: str,
+        help: str = "",
+        *,
+        labels: Sequence[str] = (),
+        unit: str = "",
+        callback: Callable[[], float] | None = None,
+        max_series: int | None = None,
+    ) -> Gauge:
+        """Declares a gauge. With `callback`, its value is what that returns at each snapshot; NaN, and counted in
+        vaultscope.collector.errors, if it raises. Raises as counter() does."""
+        if callback is not None and labels:
+            raise DeclarationError(f"{name}: a gauge with a callback has no labels; set its children from a collector")
+        with self._declaring:
+            gauge = self._declare(Gauge, "gauge", name, help, labels, unit, max_series)
+            if callback is not None:
+                self._callbacks[name] = (gauge, callback)
+            return gauge
+
+    def histogram(
+        self,
+        name: str,
+        help: str = "",
+        *,
+        labels: Sequence[str] = (),
+        unit: str = "ms",
+        buckets: Sequence[float] | None = None,
+        max_series: int | None = None,
+    ) -> Histogram:
+        """Declares a histogram with fixed upper bounds (in the declared unit, ascending, finite).
+        Raises as counter() does."""
+        bounds = _bounds(name, DEFAULT_BUCKETS_MS if buckets is None else buckets)
+        if not bounds:
+            raise DeclarationError(f"{name}: a histogram wants at least one bucket")
+        return self._declare(Histogram, "histogram", name, help, labels, unit, max_series, bounds=bounds)
+
+    def hdr_histogram(
+        self,
+        name: str,
+        help: str = "",
+        *,
+        labels: Sequence[str] = (),
+        unit: str = "ns",
+        lowest: int = 1,
+        highest: int = 3_600_000_000_000,
+        digits: int = 3,
+        quantiles: Sequence[float] = DEFAULT_QUANTILES,
+        buckets: Sequence[float] = (),
+        max_series: int | None = None,
+    ) -> HdrHistogram:
+        """Declares an HDR histogram over 0..highest that keeps `digits` significant digits; `lowest` is the smallest value
+        that is told from 0. Exported as a summary with `quantiles`, or as classic `buckets` (declared unit) if given.
+        Raises as counter() does."""
+        wanted = tuple(float(q) for q in quantiles)
+        if any(not 0.0 <= q <= 1.0 for q in wanted) or list(wanted) != sorted(set(wanted)):
+            raise DeclarationError(f"{name}: quantiles ascend within 0..1, got {wanted}")
+        return self._declare(
+            HdrHistogram,
+            "hdr",
+            name,
+            help,
+            labels,
+            unit,
+            max_series,
+            bounds=_bounds(name, buckets),
+            quantiles=wanted,
+            hdr_range=(lowest, highest, digits),
+        )
+
+    def _declare(
+        self,
+        cls: type[M],
+        kind: str,
+        name: str,
+        help: str,
+        labels: Sequence[str],
+        unit: str,
+        max_series: int | None,
+        *,
+        bounds: tuple[float, ...] = (),
+        quantiles: tuple[float, ...] = (),
+        hdr_range: tuple[int, int, int] | tuple[()] = (),
+        internal: bool = False,
+    ) -> M:
+        check_name(name, internal=internal)
+        label_names = check_labels(name, kind, labels)
+        limit = self._max_series if max_series is None else max_series
+        if limit < 0:
+            raise DeclarationError(f"{name}: max_series is not negative, got {limit}")
+        with self._declaring:
+            handle = self._native.declare(
+                kind, name, help, unit, label_names, bounds, quantiles, hdr_range, limit, self._pedantic
+            )
+            known = self._metrics.setdefault(name, handle)
+            assert isinstance(known, cls)
+            return known
+
+    # ---- looking up and taking out ----
+
+    def get(self, name: str) -> AnyMetric | None:
+        """The metric of that name, as it was declared, or None."""
+        return self._metrics.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._metrics
+
+    def unregister(self, name: str) -> None:
+        """Takes a metric out: it is scraped no more and its name is free. Handles stay valid and unseen.
+        Raises NotFoundError."""
+        with self._declaring:
+            if name not in self._metrics:
+                raise NotFoundError(f"no metric {name!r}")
+            self._native.unregister(name)
+            del self._metrics[name]
+            self._callbacks.pop(name, None)
+
+    # ---- collecting ----
+
+    def add_collector(self, collector: Callable[[], None]) -> None:
+        """Has `collector` called before each snapshot, one call at a time; it may set gauges and mirror counters. If it raises,
+        that is counted in vaultscope.collector.errors and the snapshot goes on."""
+        with self._declaring:
+            if collector not in self._collectors:
+                self._collectors.append(collector)
+
+    def remove_collector(self, collector: Callable[[], None]) -> None:
+        """Raises NotFoundError if it is not there."""
+        with self._declaring:
+            if collector not in self._collectors:
+                raise NotFoundError(f"no such collector: {collector!r}")
+            self._collectors.remove(collector)
+
+    def _collect(self) -> None:
+        with self._declaring:
+            callbacks = list(self._callbacks.items())
+            collectors = list(self._collectors)
+        for collector in collectors:
+            try:
+                collector()
+            except Exception:
+                self._count_error(getattr(collector, "__qualname__", type(collector).__qualname__))
+        for name, (gauge, callback) in callbacks:
+            try:
+                gauge.set(float(callback()))
+            except Exception:
+                gauge.set(math.nan)
+                self._count_error(name)
+
+    def _count_error(self, collector: str) -> None:
+        errors = self._declare(
+            Counter, "counter", _ERRORS, "Collectors and callbacks that raised", ("collector",), "", 100, internal=True
+        )
+        errors.labels(collector).inc()
+
+    def snapshot(self) -> Snapshot:
+        """Runs the collectors and callbacks, then copies all values. The GIL is released while they are copied."""
+        with self._collecting:
+            self._collect()
+            return Snapshot(self._native.snapshot(), self._clock_ns())
+
+    def read(self, name: str) -> MetricSnapshot:
+        """One metric as it stands, without running collectors: for a collector that derives from it. Raises NotFoundError."""
+        return Snapshot(self._native.snapshot(name), self._clock_ns())[name]
+
+    def _renew_locks(self) -> None:
+        self._declaring = threading.RLock()
+        self._collecting = threading.RLock()
+
+
+def _bounds(name: str, buckets: Sequence[float]) -> tuple[float, ...]:
+    try:
+        bounds = tuple(float(bound) for bound in buckets)
+    except (TypeError, ValueError):
+        raise DeclarationError(f"{name}: buckets are numbers, got {buckets!r}") from None
+    if bounds and bounds[-1] == math.inf:
+        bounds = bounds[:-1]  # the last bucket is there anyhow; prometheus_client's users write it
+    if any(not math.isfinite(b) for b in bounds) or any(a >= b for a, b in zip(bounds, bounds[1:], strict=False)):
+        raise DeclarationError(f"{name}: buckets are finite and ascend, got {bounds}")
+    return bounds
+
+
+_open_registries: WeakSet[Registry] = WeakSet()
+_default: Registry | None = None
+_default_lock = threading.Lock()
+
+
+def default_registry() -> Registry:
+    """The registry of metrics that name none, made at first use, with the process's and the interpreter's figures in it."""
+    global _default
+    if _default is None:
+        from vaultscope.core.collectors import install_default_collectors
+
+        with _default_lock:
+            if _default is None:
+                registry = Registry()
+                install_default_collectors(registry)
+                _default = registry
+    return _default
+
+
+def _renew_locks() -> None:
+    """In the child of a fork: a thread that is gone may have held them."""
+    global _default_lock
+    _default_lock = threading.Lock()
+    for registry in list(_open_registries):
+        registry._renew_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+_core.set_default_registry(default_registry)

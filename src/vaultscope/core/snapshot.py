@@ -1,0 +1,163 @@
+"""Snapshots: the values of a registry at one moment, immutable. All that exporters, alerts and health ever read.
+
+The values stay in the columns of the native snapshot; the objects here are views that are made when they are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from vaultscope._native._core import HdrCounts, NativeSnapshot
+from vaultscope.errors import NotFoundError
+
+__all__ = ["MetricSnapshot", "SeriesSnapshot", "Snapshot"]
+
+
+class Snapshot:
+    """The metrics of a registry, in order of declaration. `time_ns`: when it was taken, in nanoseconds since 1970, UTC."""
+
+    __slots__ = ("_rows", "native", "time_ns")
+
+    def __init__(self, native: NativeSnapshot, time_ns: int) -> None:
+        self.native = native
+        self.time_ns = time_ns
+        self._rows: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return self.native.metric_count
+
+    def __iter__(self) -> Iterator[MetricSnapshot]:
+        return (MetricSnapshot(self.native, i) for i in range(len(self)))
+
+    def _index(self) -> dict[str, int]:
+        if self._rows is None:
+            self._rows = {self.native.metric(i)[0]: i for i in range(len(self))}
+        return self._rows
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index()
+
+    def __getitem__(self, name: str) -> MetricSnapshot:
+        try:
+            return MetricSnapshot(self.native, self._index()[name])
+        except KeyError:
+            raise NotFoundError(f"no metric {name!r} in this snapshot") from None
+
+    def value(self, name: str, **labels: str) -> int | float:
+        """The value of a counter or gauge. Raises NotFoundError (a KeyError) if there is no such metric or series."""
+        return self[name].series(**labels).value
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {len(self)} metrics, {self.native.series_count} series>"
+
+
+class MetricSnapshot:
+    """One metric and its series. `kind` is "counter", "gauge", "histogram" or "hdr"; bounds are in the declared unit."""
+
+    __slots__ = (
+        "_first", "_native", "_size", "bounds", "hdr_range", "help", "kind", "label_names", "losses", "name",
+        "quantiles", "unit",
+    )  # fmt: skip
+
+    def __init__(self, native: NativeSnapshot, index: int) -> None:
+        self._native = native
+        (
+            self.name, self.kind, self.help, self.unit, self.label_names, self.bounds, self.quantiles, self.hdr_range,
+            self._first, self._size, self.losses,
+        ) = native.metric(index)  # fmt: skip
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[SeriesSnapshot]:
+        return (SeriesSnapshot(self._native, self, self._first + i) for i in range(self._size))
+
+    def series(self, **labels: str) -> SeriesSnapshot:
+        """The series with exactly these labels. Raises NotFoundError."""
+        if labels.keys() == set(self.label_names):
+            wanted = tuple(labels[name] for name in self.label_names)
+            for row in range(self._first, self._first + self._size):
+                if self._native.label_values(row) == wanted:
+                    return SeriesSnapshot(self._native, self, row)
+        raise NotFoundError(f"no series {labels} of {self.name} with labels {self.label_names}")
+
+    def __repr__(self) -> str:
+        return f"<MetricSnapshot {self.kind} {self.name}, {self._size} series>"
+
+
+class SeriesSnapshot:
+    """One series: `value` of a counter or gauge; `count`, `sum`, `quantile` of both kinds of histogram; `counts` per
+    bucket (not cumulated, the last above all bounds) of fixed buckets; `hdr` of an HDR histogram."""
+
+    __slots__ = ("_native", "_row", "metric")
+
+    def __init__(self, native: NativeSnapshot, metric: MetricSnapshot, row: int) -> None:
+        self._native = native
+        self._row = row
+        self.metric = metric
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict(zip(self.metric.label_names, self._native.label_values(self._row), strict=True))
+
+    def _want(self, *kinds: str) -> None:
+        if self.metric.kind not in kinds:
+            raise TypeError(f"{self.metric.name} is a {self.metric.kind}, not a {' or '.join(kinds)}")
+
+    @property
+    def value(self) -> int | float:
+        """Raises TypeError for a histogram."""
+        self._want("counter", "gauge")
+        number = self._native.number(self._row)
+        if self.metric.kind == "gauge":
+            return number
+        integer = self._native.integer(self._row)
+        return integer if number == 0.0 else integer + number
+
+    @property
+    def count(self) -> int:
+        self._want("histogram", "hdr")
+        return self._native.integer(self._row)
+
+    @property
+    def sum(self) -> float:
+        self._want("histogram", "hdr")
+        return self._native.number(self._row)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        self._want("histogram")
+        return self._native.counts(self._row)
+
+    @property
+    def hdr(self) -> HdrCounts:
+        self._want("hdr")
+        return self._native.hdr(self._row, self.metric.hdr_range)
+
+    def quantile(self, quantile: float) -> float:
+        """The value at a quantile in 0..1, in the declared unit; NaN for an empty series.
+
+        HDR: exact to its digits. Fixed buckets: interpolated within the bucket as Prometheus's histogram_quantile does; a
+        quantile in the last, unbounded bucket is the highest bound. Raises ValueError for a quantile outside of 0..1."""
+        self._want("histogram", "hdr")
+        if not 0.0 <= quantile <= 1.0:
+            raise ValueError(f"a quantile lies in 0..1, not {quantile}")
+        if self.count == 0:
+            return math.nan
+        if self.metric.kind == "hdr":
+            return self.hdr.quantile(quantile)
+        return _interpolate(self.metric.bounds, self.counts, quantile)
+
+
+def _interpolate(bounds: tuple[float, ...], counts: tuple[int, ...], quantile: float) -> float:
+    rank = quantile * sum(counts)
+    below = 0
+    for i, bound in enumerate(bounds):
+        if counts[i] and below + counts[i] >= rank:
+            if i == 0 and bound <= 0:
+                return bound
+            low = bounds[i - 1] if i else 0.0
+            return low + (bound - low) * (rank - below) / counts[i]
+        below += counts[i]
+    return bounds[-1]

@@ -1,0 +1,157 @@
+"""The doors by name: what Python sees, what the linker sees, and what an import costs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vaultscope
+from vaultscope import errors
+from vaultscope._native import _core
+
+PUBLIC = {
+    "Registry",
+    "default_registry",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "HdrHistogram",
+    "HdrCounts",
+    "Snapshot",
+    "VaultscopeError",
+    "DeclarationError",
+    "DeclarationConflictError",
+    "NotFoundError",
+    "LimitError",
+    "DecodeError",
+    "NativeError",
+    "__version__",
+}
+# Edges, peers of the tests, and parts of the standard library that take milliseconds.
+NOT_AT_IMPORT = {
+    "asyncio",
+    "click",
+    "email",
+    "hdrh",
+    "http",
+    "multiprocessing",
+    "numpy",
+    "prometheus_client",
+    "rich",
+    "socketserver",
+    "sqlite3",
+    "ssl",
+    "unittest",
+}
+INSTALLED = Path(_core.__file__).parent.parent
+HEADERS = sorted((INSTALLED / "include").rglob("*.h"))
+
+
+def tool(name: str) -> str:
+    """The path of a program that every C toolchain has; without it these tests fail, they are not skipped."""
+    path = shutil.which(name)
+    assert path, f"{name} is not installed"
+    return path
+
+
+def declared() -> set[str]:
+    """Functions and variables that the installed headers mark with VS_API."""
+    names = set()
+    for header in HEADERS:
+        code = re.sub(r"/\*.*?\*/|^\s*#.*$", " ", header.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for statement in re.findall(r"\bVS_API\b([^;{]*)", code):
+            match = re.search(r"\b(vs_\w+)\s*\(", statement) or re.search(r"\b(vs_this_\w+)\b", statement)
+            assert match, f"{header.name}: cannot read `VS_API{statement}`"
+            names.add(match[1])
+    return names
+
+
+def exported() -> set[str]:
+    """Symbols that libvaultscope.so defines for others."""
+    library = INSTALLED / "libvaultscope.so"
+    lines = subprocess.run(
+        [tool("nm"), "-D", "--defined-only", library], check=True, capture_output=True, text=True
+    ).stdout
+    return {line.split()[-1].partition("@")[0] for line in lines.splitlines()}
+
+
+def test_public_names() -> None:
+    """`vaultscope.__all__` is exactly the documented list, and each name is there."""
+    assert set(vaultscope.__all__) == PUBLIC
+    assert len(vaultscope.__all__) == len(PUBLIC)
+    assert all(hasattr(vaultscope, name) for name in PUBLIC)
+
+
+def test_no_other_public_names() -> None:
+    """Nothing without an underscore stands in `vaultscope` beside its public names and its folders."""
+    others = {
+        name
+        for name, value in vars(vaultscope).items()
+        if not name.startswith("_") and name not in PUBLIC and not inspect.ismodule(value)
+    }
+    assert others - {"annotations"} == set()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
+def test_public_names_are_documented(name: str) -> None:
+    """Every public name has a docstring of its own."""
+    assert inspect.getdoc(getattr(vaultscope, name))
+
+
+def test_errors_are_public() -> None:
+    """Every exception of `errors` is a public name, and all descend from the root."""
+    assert set(errors.__all__) <= PUBLIC
+    assert all(issubclass(getattr(errors, name), errors.VaultscopeError) for name in errors.__all__)
+
+
+def test_one_version() -> None:
+    """The header, the loaded library, the package's metadata and `__version__` agree."""
+    header = (INSTALLED / "include" / "vaultscope" / "base.h").read_text()
+    numbers = [re.search(rf"VS_VERSION_{part}\s+(\d+)", header) for part in ("MAJOR", "MINOR", "PATCH")]
+    written = ".".join(match[1] for match in numbers if match)
+    assert vaultscope.__version__ == importlib.metadata.version("vaultscope") == written
+
+
+def test_exported_symbols_have_the_prefix() -> None:
+    """The library adds no name to a process's namespace that does not begin with vs_."""
+    assert {name for name in exported() if not name.startswith("vs_")} == set()
+
+
+def test_headers_and_library_agree() -> None:
+    """What the headers promise with VS_API is exported, and nothing else is."""
+    assert exported() == declared()
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header.name)
+def test_headers_stand_alone(header: Path) -> None:
+    """Each header compiles by itself, as C11, without a warning."""
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-fsyntax-only", "-x", "c"]
+    done = subprocess.run([tool("cc"), *flags, header], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_is_light() -> None:
+    """`import vaultscope` loads no edge, no peer and no heavy part of the standard library."""
+    program = (
+        "import json, sys; before = set(sys.modules); import vaultscope;"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    loaded = json.loads(done.stdout)
+    assert {name.partition(".")[0] for name in loaded} & NOT_AT_IMPORT == set()
+    assert [name for name in loaded if name.startswith(("vaultscope.edge", "vaultscope.signals"))] == []
+
+
+def test_import_starts_nothing() -> None:
+    """`import vaultscope` starts no thread."""
+    program = "import vaultscope, threading; print(threading.active_count())"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "1\n"

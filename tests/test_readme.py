@@ -8,8 +8,8 @@ The convention, and there is no way around it for Python:
   run.
 - A ```` ```console ```` block is run when the line before it is ``<!-- test -->``: each line that begins with
   ``$ `` is a command for bash and must succeed. The lines below a command, if there are any, are its output.
-- ``<!-- ci: demo -->`` and ``<!-- ci: test -->`` mark the two commands that a new reader runs. Each block holds
-  one command. They are run by .ci/run, in new environments, since they install the project.
+- ``<!-- ci: demo -->`` and ``<!-- ci: test -->`` are the two commands that a new reader runs. Each block
+  holds one command. They are run by .ci/run, in new environments, since they install the project.
 
 In shown output ``...`` stands for anything, and runs of white space are alike.
 """

@@ -1,0 +1,70 @@
+"""A user's program, read by mypy and never run: what the public names promise to a type checker."""
+
+from __future__ import annotations
+
+import array
+from typing import assert_type
+
+from vaultscope import (
+    Counter,
+    Gauge,
+    HdrCounts,
+    HdrHistogram,
+    Histogram,
+    Registry,
+    Snapshot,
+    default_registry,
+)
+
+registry = Registry(max_series=100, pedantic=True, clock_ns=lambda: 0)
+assert_type(default_registry(), Registry)
+
+counter = registry.counter("cas.put.count", "Objects stored.", labels=("op",))
+assert_type(counter, Counter)
+assert_type(counter.labels("put"), Counter)
+assert_type(counter.labels(op="put"), Counter)
+counter.inc()
+counter.inc(2)
+counter.inc(0.5)
+assert_type(counter.value, int | float)
+
+gauge = registry.gauge("cas.size", unit="bytes")
+assert_type(gauge, Gauge)
+gauge.set(1)
+assert_type(gauge.value, float)
+
+histogram = registry.histogram("cas.put.latency", buckets=(1, 2.5, 5))
+assert_type(histogram, Histogram)
+histogram.observe(1)
+histogram.observe_many(array.array("d", [1.0]))
+with histogram.time():
+    pass
+
+
+@histogram.timed
+def put(content: bytes) -> str:
+    return content.hex()
+
+
+@histogram.timed
+async def get(digest: str) -> bytes:
+    return bytes.fromhex(digest)
+
+
+assert_type(put(b""), str)
+
+hdr = registry.hdr_histogram("cas.get.latency", digits=2)
+assert_type(hdr, HdrHistogram)
+assert_type(hdr.snapshot(), HdrCounts)
+assert_type(hdr.quantile(0.99), float)
+
+snapshot = registry.snapshot()
+assert_type(snapshot, Snapshot)
+assert_type(snapshot.value("cas.put.count", op="put"), int | float)
+
+# Wrong uses.
+counter.inc("1")  # type: ignore[arg-type]
+gauge.set(None)  # type: ignore[arg-type]
+put("text")  # type: ignore[arg-type]
+registry.counter("cas.put.count", buckets=(1,))  # type: ignore[call-arg]
+counter.observe(1)  # type: ignore[attr-defined]

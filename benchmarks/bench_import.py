@@ -1,0 +1,49 @@
+"""What importing the package adds to the start of Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+from race import Sample
+from table import Bar, Row, Table, duration
+
+PROGRAMS = {
+    "bare": "pass",
+    "vaultscope": "import vaultscope",
+    "prometheus_client": "import prometheus_client",
+    "hdrhistogram": "import hdrh.histogram",
+}
+
+
+def start_ns(program: str) -> int:
+    """Nanoseconds from starting a Python process to its end."""
+    start = time.perf_counter_ns()
+    subprocess.run([sys.executable, "-c", program], check=True)
+    return time.perf_counter_ns() - start
+
+
+def bench_import(table: Table, short: bool) -> None:
+    """import vaultscope, in fresh processes that take turns with bare Python and the peers."""
+    for program in PROGRAMS.values():
+        start_ns(program)  # writes the bytecode and warms the file cache
+    rounds = [
+        {name: start_ns(program) for name, program in PROGRAMS.items()} for _ in range(2 if short else 31)
+    ]
+    above = {
+        name: Sample.of([float(each[name] - each["bare"]) for each in rounds])
+        for name in PROGRAMS
+        if name != "bare"
+    }
+    bare = Sample.of([float(each["bare"]) for each in rounds])
+    ours = above["vaultscope"]
+    beside = {
+        name: duration(sample)
+        for name, sample in {**above, "bare Python": bare}.items()
+        if name != "vaultscope"
+    }
+    figures = {name: asdict(sample) for name, sample in {**above, "bare": bare}.items()}
+    bar = Bar("ms above bare Python", ours.median / 1e6, 10)
+    table.add(Row("`import vaultscope`, above bare Python", duration(ours), beside, (bar,), dict(figures)))

@@ -32,6 +32,6 @@ cdef class Counter(Metric):
         cdef double real = 0.0
         bound(self)
         kind = read_number(<PyObject *>total, &integer, &real)
-        if kind == IS_INVALID or integer < 0 or not (real >= 0.0 and isfinite(real)):
+        if kind in (IS_INVALID, IS_HUGE) or integer < 0 or not (real >= 0.0 and isfinite(real)):
             raise ValueError(f"{self.family.name}: a total is a finite number that is not negative")
         vs_counter_mirror(self.cell, <uint64_t>integer, real)

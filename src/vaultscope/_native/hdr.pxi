@@ -189,8 +189,8 @@ cdef inline bint read_rounded(HdrHistogram metric, PyObject *value, long long *i
     if kind == IS_REAL and isfinite(real):
         integer[0] = clip(real)
         return True
-    if kind == IS_INVALID and isinstance(<object>value, int):  # beyond 64 bits: clamped like any value beyond the range
-        integer[0] = INT64_MAX if <object>value > 0 else -INT64_MAX
+    if kind == IS_HUGE:  # clamped like any value beyond the range
+        integer[0] = INT64_MAX if real > 0 else -INT64_MAX
         return True
     lose(metric.family, VS_LOSS_INVALID, TypeError if kind == IS_INVALID else ValueError, "not a finite number")
     return False

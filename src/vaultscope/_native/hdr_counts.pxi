@@ -1,6 +1,8 @@
 # HdrCounts: the counts of a high dynamic range histogram as a value of their own.
 
-DEF V2_COMPRESSED = 0x1c849304
+# The cookie of HdrHistogram's V2 compressed form. Bits 4 to 7 were a word size in V1: V2 writes 1 there and reads anything.
+DEF V2_COMPRESSED = 0x1c849314
+DEF V2_WORD_SIZE = 0xf0
 
 
 cdef int32_t hdr_config(vs_hdr_config *config, lowest, highest, digits) except -1:
@@ -225,7 +227,8 @@ cdef bytes inflate(data):
         raw = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
         raise DecodeError(f"HDR encoding: no base64: {error}") from None
-    if len(raw) < 8 or int.from_bytes(raw[:4], "big") != V2_COMPRESSED or int.from_bytes(raw[4:8], "big") != len(raw) - 8:
+    if len(raw) < 8 or (int.from_bytes(raw[:4], "big") | V2_WORD_SIZE) != (V2_COMPRESSED | V2_WORD_SIZE) or \
+            int.from_bytes(raw[4:8], "big") != len(raw) - 8:
         raise DecodeError("HDR encoding: not the V2 compressed form, or not whole")
     inflater = zlib.decompressobj()
     try:

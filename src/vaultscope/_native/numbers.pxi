@@ -2,9 +2,10 @@
 # it is told apart, so that the caller can count it.
 
 ctypedef enum NumberKind:
-    IS_INVALID  # no number, NaN, infinite, or beyond 64 bits
+    IS_INVALID  # no number
     IS_INTEGER
-    IS_REAL
+    IS_REAL     # NaN and the infinities too
+    IS_HUGE     # an integer beyond 64 bits: read as the nearest double, which may be infinite
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
@@ -15,6 +16,16 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
+    static double vs_nearest_double(PyObject *number, int sign)
+    {
+        double real = PyLong_AsDouble(number);
+        if (real == -1.0 && PyErr_Occurred()) {
+            PyErr_Clear();
+            return sign * Py_HUGE_VAL;
+        }
+        return real;
+    }
+
     /* The slow half of reading a number: subclasses, numpy scalars, Decimal, anything with __index__ or __float__.
      * Its own exceptions are swallowed: a hot call does not raise. */
     static int vs_read_odd_number(PyObject *value, long long *integer, double *real)
@@ -23,8 +34,10 @@ cdef extern from *:
         if (number != NULL) {
             int overflow = 0;
             *integer = PyLong_AsLongLongAndOverflow(number, &overflow);
+            if (overflow != 0)
+                *real = vs_nearest_double(number, overflow);
             Py_DECREF(number);
-            return overflow == 0 ? 1 : 0;
+            return overflow == 0 ? 1 : 3;
         }
         PyErr_Clear();
         if (PyUnicode_Check(value) || PyBytes_Check(value) || PyByteArray_Check(value))
@@ -40,6 +53,7 @@ cdef extern from *:
     }
     """
     int vs_read_odd_number(PyObject *value, long long *integer, double *real)
+    double vs_nearest_double(PyObject *number, int sign)
     bint vs_long_is_long "PyLong_CheckExact" (PyObject *value)
     bint vs_float_is_float "PyFloat_CheckExact" (PyObject *value)
     double vs_float_value "PyFloat_AS_DOUBLE" (PyObject *value)
@@ -53,7 +67,10 @@ cdef inline NumberKind read_number(PyObject *value, long long *integer, double *
         return IS_REAL
     if vs_long_is_long(value):
         integer[0] = PyLong_AsLongLongAndOverflow(<object>value, &overflow)
-        return IS_INTEGER if overflow == 0 else IS_INVALID
+        if overflow == 0:
+            return IS_INTEGER
+        real[0] = vs_nearest_double(value, overflow)
+        return IS_HUGE
     return <NumberKind>vs_read_odd_number(value, integer, real)
 
 

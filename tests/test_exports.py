@@ -26,6 +26,8 @@ PUBLIC = {
     "HdrHistogram",
     "HdrCounts",
     "Snapshot",
+    "MetricSnapshot",
+    "SeriesSnapshot",
     "VaultscopeError",
     "DeclarationError",
     "DeclarationConflictError",
@@ -66,7 +68,7 @@ def declared() -> set[str]:
     """Functions and variables that the installed headers mark with VS_API."""
     names = set()
     for header in HEADERS:
-        code = re.sub(r"/\*.*?\*/|^\s*#.*$", " ", header.read_text(), flags=re.DOTALL | re.MULTILINE)
+        code = re.sub(r"/\*(?:.|\n)*?\*/|^\s*#.*$", " ", header.read_text(), flags=re.MULTILINE)
         for statement in re.findall(r"\bVS_API\b([^;{]*)", code):
             match = re.search(r"\b(vs_\w+)\s*\(", statement) or re.search(r"\b(vs_this_\w+)\b", statement)
             assert match, f"{header.name}: cannot read `VS_API{statement}`"

@@ -68,14 +68,14 @@ static inline bool vs_hdr_record(const vs_hdr *hdr, int64_t value)
     vs_store_relaxed(slot, 0); /* hidden: see stripe.h */
     vs_tally_write_integer((vs_tally_block *)(base + hdr->offset), (size_t)hdr->config.counts_len,
                            (size_t)vs_hdr_index(&hdr->config, value), (uint64_t)value, 1);
-    vs_store_release(slot, (uint64_t)(uintptr_t)base);
+    vs_store_release(slot, (uint64_t)(uintptr_t)base); /* C1, as in counter.h */
     return true;
 }
 
 /* Corrects for coordinated omission: records value, then value - interval, value - 2 x interval, ... down to the
- * interval (Tene). An interval of 0 or less records the value alone. The values that share a count are recorded together, so
- * time is proportional to counts_len at most, however large value / interval is. Readers may see a part of the set.
- * False if any was clamped, or the handle is unbound. */
+ * interval (Tene). An interval of 0 or less records the value alone. The values that share a count are recorded
+ * together, so time is proportional to counts_len at most, however large value / interval is. Readers may see a
+ * part of the set. False if any was clamped, or the handle is unbound. */
 VS_API bool vs_hdr_record_corrected(const vs_hdr *hdr, int64_t value, int64_t interval);
 
 /* Records n values `stride` bytes apart. Returns how many were in range; the rest were clamped and counted. */
@@ -111,12 +111,12 @@ VS_API uint64_t vs_hdr_merge(const vs_hdr_config *into, uint64_t *into_counts, c
 /* The V2 encoding of HdrHistogram, uncompressed: cookie 0x1c849303 and ZigZag-LEB128 counts. (The "compressed" V2 form
  * wraps this in zlib with a cookie of its own; Python does that with its zlib module.) */
 VS_API size_t vs_hdr_encoded_size_max(const vs_hdr_config *config);
-/* Writes at most `capacity` bytes, returns the number written; 0 if they do not fit, or if a count is above INT64_MAX, which
- * the encoding cannot hold. Equal histograms encode to equal bytes. */
+/* Writes at most `capacity` bytes, returns the number written; 0 if they do not fit, or if a count is above
+ * INT64_MAX, which the encoding cannot hold. Equal histograms encode to equal bytes. */
 VS_API size_t vs_hdr_encode(const vs_hdr_config *config, const uint64_t *counts, uint8_t *out, size_t capacity);
 /* Fills the configuration that the header tells, and checks all of the bytes. VS_E_CORRUPT for anything that is not a
- * whole, sane V2 encoding of integer values: also one with a shifted index or a ratio other than 1, as Java's DoubleHistogram
- * has inside. Allocates nothing; the caller's array for the counts has at most VS_HDR_COUNTS_MAX words. */
+ * whole, sane V2 encoding of integer values: also one with a shifted index or a ratio other than 1, as Java's
+ * DoubleHistogram has inside. Allocates nothing; the caller's array needs at most VS_HDR_COUNTS_MAX words. */
 VS_API vs_status vs_hdr_decode_config(const uint8_t *data, size_t size, vs_hdr_config *config);
 /* Adds the encoded counts to counts[0..config->counts_len). VS_E_CORRUPT as above; VS_E_INVALID if the layout of `config`
  * is not that of the encoding. Either leaves the counts as they were. */

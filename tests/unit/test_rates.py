@@ -136,6 +136,12 @@ def test_the_newest_reading_counts_even_if_not_kept_apart() -> None:
     assert window((0, 0), (S, 10), (S + 1, 11), (S + 2, 12)).delta() == 12
 
 
+def test_readings_close_together_do_not_pile_up() -> None:
+    """Two readings at each second's turn leave one of them behind, not both."""
+    times = [second * S + extra for second in range(100) for extra in (0, 1)]
+    assert len(window(*((time_ns, 0) for time_ns in times))) <= 62
+
+
 @pytest.mark.parametrize(("length", "resolution"), [(0, 1), (-1, 1), (60, 0), (60, -1), (60, 61), (0, None)])
 def test_a_window_that_is_none(length: int, resolution: int | None) -> None:
     """A window needs a length, and a resolution that fits into it."""

@@ -41,9 +41,8 @@ def increase(before: float, after: float) -> float:
 class History(Generic[Reading]):
     """Readings of the last window, and the one that stood when the window began.
 
-    Bounded: at most ceil(window / resolution) + 2 readings however often `add` is called, because the
-    latest one is replaced until it is a resolution away from the one before it. Not thread-safe: its owner
-    has the lock.
+    Bounded: at most ceil(window / resolution) + 2 readings however often `add` is called, because all but the
+    latest are a resolution apart. Not thread-safe: its owner has the lock.
 
     Args:
         window_ns: what a difference should span, in nanoseconds; at least 1.
@@ -73,8 +72,8 @@ class History(Generic[Reading]):
         samples = self._samples
         if samples and time_ns < samples[-1][0]:
             samples.clear()
-        if len(samples) >= 2 and time_ns - samples[-2][0] < self.resolution_ns:
-            samples.pop()
+        if len(samples) >= 2 and samples[-1][0] - samples[-2][0] < self.resolution_ns:
+            samples.pop()  # it was there for its own moment only: too close to the one before to be kept
         samples.append((time_ns, reading))
         while len(samples) >= 2 and samples[1][0] <= time_ns - self.window_ns:
             samples.popleft()

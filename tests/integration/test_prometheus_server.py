@@ -130,8 +130,10 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], str]
 
 def key(name: str, labels: dict[str, str]) -> tuple[str, frozenset[tuple[str, str]]]:
     """A series, without regard to how its bounds are written."""
-    bounds = {label: repr(float(labels[label])) for label in ("le", "quantile") if label in labels}
-    return name, frozenset({**labels, **bounds}.items())
+    labels = {
+        label: repr(float(value)) if label in ("le", "quantile") else value for label, value in labels.items()
+    }
+    return name, frozenset(labels.items())
 
 
 def expected(snapshot: Snapshot, *, openmetrics: bool, utf8: bool) -> Series:

@@ -291,14 +291,14 @@ def test_time_for_the_answer_begins_with_the_request(
 ) -> None:
     """A request that took its time leaves the answer as much again."""
     clock = Clock()
-
-    def render(snapshot: object, accept: str | None = None) -> tuple[bytes, str]:
-        clock.now = 18.9
-        ask(server, "/")
-        ask(server, "/")  # accepted after the deadlines were looked at
-        return b"late", "text/plain"
-
     with MetricsServer(registry, timeout=10, clock=clock) as server, connect(server) as client:
+
+        def render(snapshot: object, accept: str | None = None) -> tuple[bytes, str]:
+            clock.now = 18.9
+            ask(server, "/")
+            ask(server, "/")  # accepted after the deadlines were looked at
+            return b"late", "text/plain"
+
         ask(server, "/")
         clock.now = 9.0
         monkeypatch.setattr(http, "render", render)
@@ -331,14 +331,14 @@ def test_connection_bound_twice(registry: Registry) -> None:
 
 def test_place_is_free_again(registry: Registry) -> None:
     """A connection that has ended makes room for the next."""
-
-    def served() -> bool:
-        try:
-            return ask(server)[0].status == 200
-        except ConnectionError:
-            return False
-
     with MetricsServer(registry, max_connections=1) as server:
+
+        def served() -> bool:
+            try:
+                return ask(server)[0].status == 200
+            except ConnectionError:
+                return False
+
         for _ in range(50):  # each may need some tries, while the threads of those before are closing
             assert any(served() for _ in range(1000))
 

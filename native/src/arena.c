@@ -23,6 +23,9 @@ static pthread_mutex_t read_mutex = PTHREAD_MUTEX_INITIALIZER;
 /* A1: release in vs_arena_open; pairs with A2 in vs_arena_at. Without it a thread could see the pointer before the fields. */
 static struct vs_arena *_Atomic arenas[VS_ARENAS_MAX];
 
+/* Under the cold lock. A slot is never used twice: a thread may still hold the base of a stripe that was mapped there. */
+static uint32_t slots_taken;
+
 void vs_cold_lock(void) { pthread_mutex_lock(&cold_mutex); }
 void vs_cold_unlock(void) { pthread_mutex_unlock(&cold_mutex); }
 void vs_read_lock(void) { pthread_mutex_lock(&read_mutex); }
@@ -102,11 +105,10 @@ vs_status vs_arena_open(const vs_arena_options *options, vs_arena **out)
     arena->cells_top = VS_CACHE_LINE; /* offset 0 is no cell */
 
     vs_cold_lock();
-    uint32_t slot = 0;
-    while (slot < VS_ARENA_NONE && vs_arena_at(slot) != NULL)
-        slot++;
+    uint32_t slot = slots_taken;
+    arena->slot = slot;
     if (slot < VS_ARENA_NONE) {
-        arena->slot = slot;
+        slots_taken++;
         vs_store_release(&arenas[slot], arena); /* A1: release; pairs with A2 */
     }
     vs_cold_unlock();
@@ -158,7 +160,7 @@ vs_status vs_arena_default(vs_arena **out)
 void vs_arena_close(vs_arena *arena)
 {
     vs_cold_lock();
-    if (vs_arena_at(arena->slot) == arena)
+    if (arena->slot < VS_ARENA_NONE)
         vs_store_release(&arenas[arena->slot], NULL); /* A1 */
     vs_cold_unlock();
     for (size_t list = 0; list <= VS_FREE_SMALL; list++) {

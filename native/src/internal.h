@@ -40,8 +40,10 @@ struct vs_series {
     struct vs_series *previous;
     struct vs_series *chain;
     vs_metric *metric;
-    uint64_t offset; /* of its cells */
-    uint64_t hash;
+    uint64_t offset;   /* of its cells */
+    uint64_t sequence; /* when it was listed: a snapshot passes over what came after its own start, so that a series that
+                          is removed and made again meanwhile is not seen twice */
+    uint32_t hash;
     uint32_t references; /* handles */
     uint32_t labels_size;
     bool listed;  /* scraped; cleared by removal */
@@ -82,14 +84,17 @@ struct vs_registry {
     vs_arena *arena;
     uint32_t references; /* handles to it, to its metrics and to its series */
     uint32_t readers;    /* snapshots under way: while there are any, nothing is freed */
+    uint64_t sequence;   /* of the series listed last */
+    uint64_t unsettled;  /* readings that did not come to rest, in all; under the read lock */
     vs_metric *_Atomic first;
     vs_metric *last;
     vs_metric *buried_metrics; /* unregistered, not yet freed; linked by `previous` */
     vs_series *buried_series;  /* removed, not yet freed; linked by `chain` */
 };
 
-/* Readers: between enter and leave nothing that the registry's lists reach is freed. */
-void vs_registry_enter(vs_registry *registry);
+/* Readers: between enter and leave nothing that the registry's lists reach is freed. Enter returns the sequence number
+ * of the last series that the reader may look at. */
+uint64_t vs_registry_enter(vs_registry *registry);
 void vs_registry_leave(vs_registry *registry);
 
 /* Makes a block whose writer vanished in mid-write whole again: begun := its counts. Only where nobody writes. */
@@ -99,7 +104,7 @@ void vs_tally_mend(vs_tally_block *block, size_t n);
 size_t vs_metric_tally_size(const vs_metric *metric);
 
 /* series.c, for registry.c; all under the cold lock. */
-vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size, uint64_t hash);
+vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size, uint32_t hash);
 void vs_series_list(vs_series *series);
 void vs_series_unlist(vs_series *series);
 void vs_series_free(vs_series *series);

@@ -107,9 +107,11 @@ bool vs_append_legal(vs_buffer *out, vs_text text)
 
 bool vs_render_family_name(vs_kind kind, vs_text name, vs_text unit, vs_name_form form, vs_buffer *out)
 {
-    static const vs_text total = {"total", 5};
-    if (kind == VS_COUNTER && name.size > total.size + 1 && ends_in(name, total))
-        name.size -= total.size + 1;
+    /* A counter's samples get `_total` anyhow; `_count` at the end of a gauge would be taken for a histogram's. */
+    static const vs_text total = {"total", 5}, count = {"count", 5};
+    vs_text idle = kind == VS_COUNTER ? total : count;
+    if ((kind == VS_COUNTER || kind == VS_GAUGE) && name.size > idle.size + 1 && ends_in(name, idle))
+        name.size -= idle.size + 1;
     vs_unit found = vs_unit_find(unit);
     vs_text base = found.base != NULL ? (vs_text){found.base, strlen(found.base)} : unit;
     bool separate = false;

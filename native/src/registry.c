@@ -141,11 +141,13 @@ void vs_registry_release(vs_registry *registry)
     vs_cold_unlock();
 }
 
-void vs_registry_enter(vs_registry *registry)
+uint64_t vs_registry_enter(vs_registry *registry)
 {
     vs_cold_lock();
     registry->readers++;
+    uint64_t sequence = registry->sequence;
     vs_cold_unlock();
+    return sequence;
 }
 
 void vs_registry_leave(vs_registry *registry)

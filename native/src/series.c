@@ -9,22 +9,22 @@
 static const char OVERFLOW_VALUE[] = "_overflow";
 enum { KEY_ON_STACK = 512, BUCKETS_MIN = 8 };
 
-static uint64_t hash_of(const char *data, size_t size)
+static uint32_t hash_of(const char *data, size_t size)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a, with a final mix for the low bits */
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
-    return hash ^ (hash >> 29);
+    return (uint32_t)(hash ^ (hash >> 32));
 }
 
 /* ---- list and table; all under the cold lock ---- */
 
-static vs_series **bucket_of(const vs_metric *metric, uint64_t hash)
+static vs_series **bucket_of(const vs_metric *metric, uint32_t hash)
 {
     return &metric->buckets[hash & (metric->bucket_count - 1)];
 }
 
-static vs_series *find(const vs_metric *metric, const char *labels, size_t size, uint64_t hash)
+static vs_series *find(const vs_metric *metric, const char *labels, size_t size, uint32_t hash)
 {
     if (metric->bucket_count == 0)
         return NULL;
@@ -67,6 +67,7 @@ void vs_series_list(vs_series *series)
     series->chain = *bucket;
     *bucket = series;
     series->listed = true;
+    series->sequence = ++metric->registry->sequence;
     if (series->counted)
         metric->series_count++;
     series->previous = metric->last;
@@ -106,7 +107,7 @@ void vs_series_unlist(vs_series *series)
 
 /* ---- life ---- */
 
-vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size, uint64_t hash)
+vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size, uint32_t hash)
 {
     vs_series *series = calloc(1, sizeof *series + size + 1);
     if (series == NULL)
@@ -221,7 +222,7 @@ bool vs_series_prepare(vs_metric *metric)
 
 static vs_series *find_or_make(vs_metric *metric, const char *labels, size_t size)
 {
-    uint64_t hash = hash_of(labels, size);
+    uint32_t hash = hash_of(labels, size);
     vs_series *series = find(metric, labels, size, hash);
     if (series != NULL)
         return series;

@@ -17,6 +17,7 @@ typedef struct column {
 typedef struct builder {
     vs_snapshot view; /* first: vs_snapshot_free gets a pointer to it */
     column metrics, label_names, reals, labels, integers, numbers, counts_at, counts_first, counts_len, counts, text;
+    uint64_t sequence; /* of the last series to look at */
     uint64_t *wide;    /* counts of one series, as long as the longest tally needs */
     uint64_t *scratch;
     size_t wide_size;
@@ -91,7 +92,7 @@ static void add_tally(builder *b, const vs_metric *metric, const vs_series *seri
     memset(b->wide, 0, n * sizeof *b->wide);
     vs_tally_totals totals = {0};
     vs_tally_read(metric->registry->arena, series->offset, n, metric->kind == VS_HISTOGRAM, b->wide, b->scratch, &totals);
-    b->view.unsettled += totals.unsettled;
+    metric->registry->unsettled += totals.unsettled;
     size_t first = 0, end = n;
     if (metric->kind == VS_HDR) { /* thousands of counts, most of them 0: keep from the first to the last that is not */
         while (first < end && b->wide[first] == 0)
@@ -145,8 +146,8 @@ static void add_metric(builder *b, vs_metric *metric)
     m.quantiles = keep_reals(b, metric->quantiles, metric->quantile_count);
     m.series = b->labels.size;
     /* S2: acquire; pairs with S1 in series.c */
-    for (vs_series *series = vs_load_acquire(&metric->first); series != NULL && !b->failed;
-         series = vs_load_acquire(&series->next))
+    for (vs_series *series = vs_load_acquire(&metric->first);
+         series != NULL && series->sequence <= b->sequence && !b->failed; series = vs_load_acquire(&series->next))
         add_series(b, metric, series);
     m.series_count = b->labels.size - m.series;
     for (vs_loss kind = 0; kind < VS_LOSS_KINDS; kind++)
@@ -188,13 +189,14 @@ vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapsh
     b->text.item = 1;
 
     vs_read_lock();
-    vs_registry_enter(registry);
+    b->sequence = vs_registry_enter(registry);
     /* M2: acquire; pairs with M1 in registry.c */
     for (vs_metric *metric = vs_load_acquire(&registry->first); metric != NULL && !b->failed;
          metric = vs_load_acquire(&metric->next))
         if (only == NULL ||
             (metric->name.size == only->size && memcmp(metric->name.data, only->data, only->size) == 0))
             add_metric(b, metric);
+    b->view.unsettled = registry->unsettled;
     vs_registry_leave(registry);
     vs_read_unlock();
 

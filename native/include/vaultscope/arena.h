@@ -14,14 +14,15 @@ typedef struct vs_arena_options {
     uint64_t stripe_bytes; /* address space a stripe; 0: 512 MiB, halved while the system refuses it */
 } vs_arena_options;
 
-/* Maps an anonymous arena and gives it a slot. VS_E_INVALID, VS_E_NO_MEMORY, or VS_E_FULL (no slot left). */
+/* Maps an anonymous arena and gives it a slot. VS_E_INVALID, VS_E_NO_MEMORY, or VS_E_FULL: a
+ * process has VS_ARENAS_MAX - 1 slots, and one that was closed is not used again. */
 VS_API vs_status vs_arena_open(const vs_arena_options *options, vs_arena **out);
 
 /* The process's own arena, made on the first call from VAULTSCOPE_STRIPES and VAULTSCOPE_STRIPE_BYTES (a value
  * that is no number in range is VS_E_INVALID). Never closed: a thread may write until the process is gone. */
 VS_API vs_status vs_arena_default(vs_arena **out);
 
-/* Unmaps. Only when no handle to it is left and no thread can write to it again; the caller vouches. */
+/* Unmaps. Only when no registry and no handle is left in it; the caller vouches. */
 VS_API void vs_arena_close(vs_arena *arena);
 
 VS_API uint32_t vs_arena_slot(const vs_arena *arena);

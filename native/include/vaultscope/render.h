@@ -37,7 +37,8 @@ VS_API vs_unit vs_unit_find(vs_text unit);
 
 /* Appends the exported family name (without _total, _bucket, _sum, _count): dots and other bytes that are not legal become
  * underscores (VS_NAMES_UNDERSCORES) or stay (VS_NAMES_UTF8); the base unit is appended if it is not there yet;
- * a counter loses a `_total` or `.total` at its end, since the sample gets it. */
+ * a counter loses a `_total` or `.total` at its end, since the sample gets it, and a gauge a `_count` or `.count`, since
+ * that is how a histogram's samples end. */
 VS_API bool vs_render_family_name(vs_kind kind, vs_text name, vs_text unit, vs_name_form form, vs_buffer *out);
 
 /* Appends a number that parses back to the same double, in few characters: 5, 0.005, 1e+100, NaN, +Inf.

@@ -47,7 +47,8 @@ typedef struct vs_snapshot {
     const uint64_t *counts;
     size_t counts_size;
 
-    uint64_t unsettled; /* tallies that did not come to rest: 0 unless a writer was stopped in mid-write */
+    uint64_t unsettled; /* readings since the registry was opened that did not come to rest: 0 unless a writer was stopped
+                           in mid-write */
     uint64_t arena_used, arena_limit; /* bytes of cells, a stripe */
     uint32_t stripes_total, stripes_held;
 } vs_snapshot;

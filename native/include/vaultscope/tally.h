@@ -58,7 +58,8 @@ static inline vs_tally_half *vs_tally_hot(vs_tally_block *block, size_t n)
 static inline void vs_tally_write_double(vs_tally_block *block, size_t n, size_t index, double value)
 {
     vs_tally_half *half = vs_tally_hot(block, n);
-    vs_owned_add(&half->begun, 1);                    /* T1: ordered before T2 by T2's release */
+    vs_owned_add_release(&half->begun, 1);            /* T1: before T2 by T2's release. Its own release is for this
+                                                         thread's signal handlers: not before the stripe is hidden */
     vs_owned_add_double_release(&half->sum, value);   /* T2: pairs with R2 in tally.c; without it the sum could be seen
                                                          with an observation that begun does not count yet */
     vs_owned_add_release(&half->counts[index], 1);    /* T3: pairs with R1; without it a count could be seen whose
@@ -69,7 +70,7 @@ static inline void vs_tally_write_double(vs_tally_block *block, size_t n, size_t
 static inline void vs_tally_write_integer(vs_tally_block *block, size_t n, size_t index, uint64_t value, uint64_t times)
 {
     vs_tally_half *half = vs_tally_hot(block, n);
-    vs_owned_add(&half->begun, times);                        /* T1 */
+    vs_owned_add_release(&half->begun, times);                /* T1 */
     vs_owned_add_release(&half->sum, value * times);          /* T2 */
     vs_owned_add_release(&half->counts[index], times);        /* T3 */
 }

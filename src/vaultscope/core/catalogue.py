@@ -55,12 +55,11 @@ class Declaration(NamedTuple):
 
 
 # An exported name ends with its unit. So the unit is left open where the memo has it in the middle of the
-# name (network.bytes.sent would become network_bytes_sent_bytes_total); and storage.objects.count is given
-# one, since a gauge that ends in _count reads like a part of a histogram, to which promtool objects.
+# name: network.bytes.sent would become network_bytes_sent_bytes_total.
 CATALOGUE = (
     Declaration("gauge", "storage.used.bytes", "Total bytes used", "bytes"),
     Declaration("gauge", "storage.available.bytes", "Bytes available", "bytes"),
-    Declaration("gauge", "storage.objects.count", "Number of objects", "objects"),
+    Declaration("gauge", "storage.objects.count", "Number of objects"),
     Declaration("gauge", "storage.percent.used", "Share of the storage that is used, in percent"),
     Declaration("counter", "cas.put.count", "CAS put operations"),
     Declaration("counter", "cas.put.bytes", "Bytes written", "bytes"),

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 from vaultscope.errors import DeclarationError
+
+TYPE_CHECKING = False  # typing, collections and re together cost more at import than all of vaultscope
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["RESERVED_PREFIX", "check_labels", "check_name"]
 
 # The library's own metrics.
 RESERVED_PREFIX = "vaultscope."
 
-# Dotted words, as the memo writes them; everything maps to a legal Prometheus name. No leading digit, no empty word.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
 # Labels that the text format gives a meaning of its own.
 _TAKEN = {"counter": (), "gauge": (), "histogram": ("le",), "hdr": ("le", "quantile")}
 
 
+def _is_word(text: object) -> bool:
+    """ASCII letters, digits and underscores, not starting with a digit."""
+    return isinstance(text, str) and text.isascii() and text.isidentifier()
+
+
+def _is_dotted(text: object) -> bool:
+    """Words with dots between, as the memo writes names; all map to legal Prometheus names. The first word does not
+    start with a digit; none is empty."""
+    if not isinstance(text, str):
+        return False
+    first, *others = text.split(".")
+    return _is_word(first) and all(word and _is_word("_" + word) for word in others)
+
+
 def check_name(name: str, *, internal: bool = False) -> None:
     """Raises DeclarationError unless `name` is dotted words of letters, digits and underscores."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not _is_dotted(name):
         raise DeclarationError(f"metric name {name!r}: wanted dotted words of letters, digits and _, e.g. cas.put.count")
     if name.startswith(RESERVED_PREFIX) and not internal:
         raise DeclarationError(f"metric name {name!r}: names that start with {RESERVED_PREFIX!r} are the library's own")
@@ -34,7 +45,7 @@ def check_labels(name: str, kind: str, labels: Sequence[str]) -> tuple[str, ...]
         raise DeclarationError(f"{name}: labels is a sequence of names, not the string {labels!r}")
     names = tuple(labels)
     for label in names:
-        if not isinstance(label, str) or not _LABEL.fullmatch(label):
+        if not _is_word(label):
             raise DeclarationError(f"{name}: label {label!r}: wanted letters, digits and _, not starting with a digit")
         if label.startswith("__"):
             raise DeclarationError(f"{name}: label {label!r}: names that start with __ belong to Prometheus")

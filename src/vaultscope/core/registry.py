@@ -10,8 +10,6 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
 from weakref import WeakSet
 
 from vaultscope._native import _core
@@ -24,7 +22,13 @@ from vaultscope.errors import DeclarationError, NotFoundError
 __all__ = ["AnyMetric", "Registry", "default_registry"]
 
 AnyMetric = Counter | Gauge | Histogram | HdrHistogram
-M = TypeVar("M", Counter, Gauge, Histogram, HdrHistogram)
+
+TYPE_CHECKING = False  # typing alone costs more at import than all of vaultscope
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    M = TypeVar("M", Counter, Gauge, Histogram, HdrHistogram)
 
 _ERRORS = "vaultscope.collector.errors"
 

@@ -6,10 +6,13 @@ The values stay in the columns of the native snapshot; the objects here are view
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from vaultscope._native._core import HdrCounts, NativeSnapshot
 from vaultscope.errors import NotFoundError
+
+TYPE_CHECKING = False  # not from typing: see registry.py
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["MetricSnapshot", "SeriesSnapshot", "Snapshot"]
 

@@ -1,9 +1,9 @@
 /* The one door to atomics: the only file that includes <stdatomic.h>, so that a model checker can be put in
  * its place. The order is in the name of each operation; there is no seq_cst and no stand-alone fence.
  *
- * "Owned" operations are for a word that exactly one thread writes (others may read it at any moment):
- * load, add, store, with no lock prefix. On x86-64 they are one instruction, so that a signal handler
- * on the owner's thread cannot fall between the load and the store. */
+ * "Owned" operations are for a word that exactly one thread writes (others may read it at any moment). On x86-64 they
+ * are one instruction without a lock prefix, so that a signal handler on the owner's thread cannot fall between the load and
+ * the store. */
 #ifndef VAULTSCOPE_ATOMIC_H
 #define VAULTSCOPE_ATOMIC_H
 
@@ -36,16 +36,18 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
 #define VS_OWNED_ASM 1
 #endif
 
+/* Adds to a word that only this thread and its signal handlers write. */
 static inline void vs_owned_add(vs_word *cell, uint64_t n)
 {
 #ifdef VS_OWNED_ASM
     __asm__ volatile("addq %1, %0" : "+m"(*(uint64_t *)cell) : "er"(n) : "cc");
 #else
-    vs_store_relaxed(cell, vs_load_relaxed(cell) + n);
+    vs_add_relaxed(cell, n); /* a load and a store could lose what a handler adds in between */
 #endif
 }
 
-/* As vs_owned_add; every earlier store of this thread is visible to whoever acquires the new value. */
+/* Adds to a word that only this thread writes and no signal handler reaches, since the stripe is hidden (stripe.h). Every
+ * earlier store of this thread is visible to whoever acquires the new value. */
 static inline void vs_owned_add_release(vs_word *cell, uint64_t n)
 {
 #ifdef VS_OWNED_ASM /* x86 keeps stores in order; "memory" keeps the compiler from moving them */

@@ -53,9 +53,9 @@ cdef tuple label_values(const char *text, size_t size):
         while text[at] != c'"':
             if text[at] == c'\\':
                 at += 1
-                value.append(c'\n' if text[at] == c'n' else text[at])
+                value.append(c'\n' if text[at] == c'n' else <unsigned char>text[at])
             else:
-                value.append(text[at])
+                value.append(<unsigned char>text[at])
             at += 1
         at += 2  # the quote and the comma
         values.append(value.decode("utf-8", "replace"))

@@ -4,9 +4,10 @@ A call of 7 ns cannot be timed from outside: calling a function to call it costs
 as `timeit` does, each entrant is compiled into a loop of its own, with all that it names in local
 variables, and a lap is as many turns as take long enough to be timed. What the empty loop costs in the
 same round is taken off. Entrants take turns within a round, so that a change of the machine's speed meets
-all of them, and a round that was disturbed is one outlier in a median. On a processor that runs the empty
-loop partly in the shadow of the call, every figure, the no-op's too, is too small by the same few
-nanoseconds: that makes our ratios look worse.
+all of them, and a round that was disturbed is one outlier in a median. What is timed is the thread's
+processor time: the same as wall time on an idle machine, and on a busy one without what other processes
+took. On a processor that runs the empty loop partly in the shadow of the call, every figure, the no-op's
+too, is too small by the same few nanoseconds: that makes our ratios look worse.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ class Call:
         self.count = 1
 
     def lap(self) -> float:
-        """Nanoseconds a call took, over one lap, the loop included."""
-        start = time.perf_counter_ns()
+        """Nanoseconds of this thread's processor time that a call took, over one lap, the loop included."""
+        start = time.thread_time_ns()
         self.loop(self.count)
-        return (time.perf_counter_ns() - start) / self.count
+        return (time.thread_time_ns() - start) / self.count
 
     def warm_up(self, lap_ns: int) -> None:
         """Finds how many calls make a lap of `lap_ns`; meanwhile CPython specialises and caches fill."""

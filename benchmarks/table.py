@@ -109,7 +109,7 @@ class Table:
     def markdown(self) -> str:
         lines = [
             f"Measured on {machine()}.",
-            "Each time is the median a call, with its quartiles, the cost of the empty loop taken off;",
+            "Each time is the median a call, processor time, with its quartiles, the empty loop taken off;",
             "ours, the no-op C method (`float.conjugate`) and the peers take turns in every round.",
             "",
             "| what | vaultscope | beside it, in the same run | against the bar | |",

@@ -17,13 +17,3 @@ cdef class Gauge(Metric):
     def value(self) -> float:
         bound(self)
         return vs_gauge_read(self.cell)
-
-    def set(self, value):
-        """Sets the value. What is no number is counted as invalid."""
-        cdef double real = 0.0
-        if self.cell.cell == NULL:
-            bound(self)
-        if read_double(<PyObject *>value, &real):
-            vs_gauge_set(self.cell, real)
-        else:
-            lose(self.family, VS_LOSS_INVALID, TypeError, "not a number")

@@ -10,22 +10,15 @@ cdef class HdrHistogram(Metric):
     Declares as Counter does."""
     cdef vs_hdr cell
 
+    def __cinit__(self):
+        self.cell.arena = VS_ARENA_NONE
+
     def __init__(self, str name, str help="", *, labels=(), str unit="ns", lowest=1, highest=3_600_000_000_000, digits=3,
                  quantiles=(0.5, 0.9, 0.99, 0.999), buckets=(), max_series=None, registry=None):
         if registry is None:
             registry = default_registry_hook()
         adopt(self, registry.hdr_histogram(name, help, labels=labels, unit=unit, lowest=lowest, highest=highest,
                                            digits=digits, quantiles=quantiles, buckets=buckets, max_series=max_series))
-
-    def record(self, value):
-        """Records one value, in the declared unit."""
-        cdef long long integer = 0
-        if self.series == NULL:
-            bound(self)
-        if not read_rounded(self, <PyObject *>value, &integer):
-            return
-        if not vs_hdr_record(&self.cell, integer) and self.family.pedantic:
-            raise ValueError(f"{self.family.name}: {value} is not in 0..{self.cell.config.highest}")
 
     def record_times(self, value, times) -> None:
         """Records one value `times` times. A negative number of times is counted as invalid."""

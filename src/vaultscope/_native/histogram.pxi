@@ -9,20 +9,13 @@ cdef class Histogram(Metric):
     Counts, total and sum of a reading always agree. Declares as Counter does."""
     cdef vs_histogram cell
 
+    def __cinit__(self):
+        self.cell.arena = VS_ARENA_NONE
+
     def __init__(self, str name, str help="", *, labels=(), str unit="ms", buckets=None, max_series=None, registry=None):
         if registry is None:
             registry = default_registry_hook()
         adopt(self, registry.histogram(name, help, labels=labels, unit=unit, buckets=buckets, max_series=max_series))
-
-    def observe(self, value):
-        """Records one value, in the unit of the bounds."""
-        cdef double real = NAN
-        if self.series == NULL:
-            bound(self)
-        if not read_double(<PyObject *>value, &real):
-            lose(self.family, VS_LOSS_INVALID, TypeError, "not a number")
-        elif not vs_histogram_observe(&self.cell, real) and self.family.pedantic:
-            raise ValueError(f"{self.family.name}: not a finite number")
 
     def observe_many(self, values) -> int:
         """Records every item of a buffer (numpy array, array.array, bytes; any integers or floats in native byte

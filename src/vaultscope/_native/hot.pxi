@@ -1,16 +1,16 @@
-# The methods that take optional or several arguments and are called a million times a second.
+# The methods that are called a million times a second.
 #
-# Cython's own argument parsing costs more than the work inside: measured on 3.11, `inc()` with a default argument is
-# 6.9 ns through Cython and 5.9 ns as written here (a bare C method: 3.9 ns), and labels("put") 95 ns against 20 ns. So these
-# are C functions of the vectorcall convention, put into the type's dictionary as ordinary method descriptors, which is what the
-# interpreter specialises. Methods of no or one plain argument (set, observe, record) stay ordinary Cython.
+# Cython's own wrappers cost more than the work inside: they parse arguments and keep room for errors on the stack. So these are
+# C functions in CPython's own calling conventions, put into the type's dictionary as ordinary method descriptors, which is what
+# the interpreter specialises. Each is a fast path for the usual case, and else a jump to its slow half through a pointer, which
+# the compiler cannot pull into the fast path. (benchmarks/bench_counter.py measures it against a bare C method.)
 
 cdef extern from *:
     """
     #define VS_FAST(f) ((PyCFunction)(void (*)(void))(f))
 
     /* The definition must live as long as the type: it is never freed. */
-    static int vs_install(PyTypeObject *type, const char *name, PyCFunction function, const char *doc)
+    static int vs_install(PyTypeObject *type, const char *name, PyCFunction function, int flags, const char *doc)
     {
         PyMethodDef *method = PyMem_RawMalloc(sizeof *method);
         if (method == NULL) {
@@ -19,7 +19,7 @@ cdef extern from *:
         }
         method->ml_name = name;
         method->ml_meth = function;
-        method->ml_flags = METH_FASTCALL | METH_KEYWORDS;
+        method->ml_flags = flags;
         method->ml_doc = doc;
         PyObject *descriptor = PyDescr_NewMethod(type, method);
         if (descriptor == NULL)
@@ -69,15 +69,22 @@ cdef extern from *:
         return 1;
     }
     """
-    ctypedef PyObject *(*FastCall)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *) except NULL
     ctypedef void *PyCFunctionPointer "PyCFunction"
-    PyCFunctionPointer VS_FAST(FastCall function)
-    int vs_install(type cls, const char *name, PyCFunctionPointer function, const char *doc) except -1
+    PyCFunctionPointer VS_FAST(void *function)
+    int vs_install(type cls, const char *name, PyCFunctionPointer function, int flags, const char *doc) except -1
+    int METH_FASTCALL
+    int METH_KEYWORDS
+    int METH_O
     PyObject *vs_none()
     PyObject *vs_dict_get(PyObject *dict, PyObject *key)
     PyObject *vs_pack(PyObject *const *args, Py_ssize_t n)
     bint vs_all_strings(PyObject *const *args, Py_ssize_t n)
     void Py_XDECREF(PyObject *)
+
+
+# "noexcept" here means that nothing is added to what a C function of CPython does: NULL is an error that is set already.
+ctypedef PyObject *(*FastCall)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *) noexcept
+ctypedef PyObject *(*OneArgument)(PyObject *, PyObject *) noexcept
 
 
 cdef dict keywords(PyObject *const *args, Py_ssize_t n, PyObject *names):
@@ -97,7 +104,9 @@ cdef object one_amount(str method, PyObject *const *args, Py_ssize_t n, PyObject
     return by_name["amount"] if by_name else (<object>args[0] if n == 1 else 1)
 
 
-cdef PyObject *hot_labels(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
+# ---- labels(...) ----
+
+cdef PyObject *hot_labels(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
     cdef PyObject *found
     cdef PyObject *key
     if names == NULL and n >= 1 and vs_all_strings(args, n) and <PyObject *>(<Metric>self).family != <PyObject *>None:
@@ -110,7 +119,7 @@ cdef PyObject *hot_labels(PyObject *self, PyObject *const *args, Py_ssize_t n, P
         if found != NULL and (<Metric>self).series == NULL:
             return found
         Py_XDECREF(found)
-    return slow_labels(self, args, n, names)
+    return SLOW_LABELS(self, args, n, names)
 
 
 cdef PyObject *slow_labels(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
@@ -119,15 +128,17 @@ cdef PyObject *slow_labels(PyObject *self, PyObject *const *args, Py_ssize_t n, 
     return <PyObject *>child
 
 
-cdef PyObject *hot_counter_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
+# ---- Counter.inc(amount=1) ----
+
+cdef PyObject *hot_counter_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
     if n == 0 and names == NULL and vs_counter_inc((<Counter>self).cell):
         return vs_none()
-    if n == 1 and names == NULL:
-        return counter_add(self, args[0])
-    return slow_counter_inc(self, args, n, names)
+    return SLOW_COUNTER_INC(self, args, n, names)
 
 
 cdef PyObject *slow_counter_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
+    if n == 1 and names == NULL:
+        return counter_add(self, args[0])
     amount = one_amount("inc", args, n, names)
     return counter_add(self, <PyObject *>amount)
 
@@ -151,42 +162,132 @@ cdef PyObject *counter_add(PyObject *self, PyObject *amount) except NULL:
     return vs_none()
 
 
-cdef PyObject *hot_gauge_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
-    if n == 0 and names == NULL and (<Gauge>self).cell.cell != NULL:
-        vs_gauge_add((<Gauge>self).cell, 1.0)
+# ---- Gauge.set(value), inc(amount=1), dec(amount=1) ----
+
+cdef PyObject *hot_gauge_set(PyObject *self, PyObject *value) noexcept:
+    if vs_float_is_float(value) and (<Gauge>self).cell.cell != NULL:
+        vs_gauge_set((<Gauge>self).cell, vs_float_value(value))
         return vs_none()
-    return gauge_step(self, args, n, names, False)
+    return SLOW_GAUGE_SET(self, value)
 
 
-cdef PyObject *hot_gauge_dec(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
-    if n == 0 and names == NULL and (<Gauge>self).cell.cell != NULL:
-        vs_gauge_add((<Gauge>self).cell, -1.0)
-        return vs_none()
-    return gauge_step(self, args, n, names, True)
-
-
-cdef PyObject *gauge_step(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names, bint down) except NULL:
+cdef PyObject *slow_gauge_set(PyObject *self, PyObject *value) except NULL:
     cdef double real = 0.0
     bound(<Metric>self)
-    amount = one_amount("dec" if down else "inc", args, n, names)
-    if read_double(<PyObject *>amount, &real):
-        vs_gauge_add((<Gauge>self).cell, -real if down else real)
+    if read_double(value, &real):
+        vs_gauge_set((<Gauge>self).cell, real)
     else:
         lose((<Metric>self).family, VS_LOSS_INVALID, TypeError, "not a number")
     return vs_none()
 
 
+cdef PyObject *hot_gauge_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
+    if n == 0 and names == NULL and (<Gauge>self).cell.cell != NULL:
+        vs_gauge_add((<Gauge>self).cell, 1.0)
+        return vs_none()
+    return SLOW_GAUGE_INC(self, args, n, names)
+
+
+cdef PyObject *hot_gauge_dec(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
+    if n == 0 and names == NULL and (<Gauge>self).cell.cell != NULL:
+        vs_gauge_add((<Gauge>self).cell, -1.0)
+        return vs_none()
+    return SLOW_GAUGE_DEC(self, args, n, names)
+
+
+cdef PyObject *slow_gauge_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
+    amount = one_amount("inc", args, n, names)
+    return gauge_step(self, <PyObject *>amount, 1.0)
+
+
+cdef PyObject *slow_gauge_dec(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
+    amount = one_amount("dec", args, n, names)
+    return gauge_step(self, <PyObject *>amount, -1.0)
+
+
+cdef PyObject *gauge_step(PyObject *self, PyObject *amount, double sign) except NULL:
+    cdef double real = 0.0
+    bound(<Metric>self)
+    if read_double(amount, &real):
+        vs_gauge_add((<Gauge>self).cell, sign * real)
+    else:
+        lose((<Metric>self).family, VS_LOSS_INVALID, TypeError, "not a number")
+    return vs_none()
+
+
+# ---- Histogram.observe(value) ----
+
+cdef PyObject *hot_observe(PyObject *self, PyObject *value) noexcept:
+    if vs_float_is_float(value) and vs_histogram_observe(&(<Histogram>self).cell, vs_float_value(value)):
+        return vs_none()
+    return SLOW_OBSERVE(self, value)
+
+
+cdef PyObject *slow_observe(PyObject *self, PyObject *value) except NULL:
+    cdef double real = NAN
+    bound(<Metric>self)
+    if vs_float_is_float(value):  # the fast path was here: not finite, and counted
+        if (<Metric>self).family.pedantic:
+            raise ValueError(f"{(<Metric>self).family.name}: not a finite number")
+    elif not read_double(value, &real):
+        lose((<Metric>self).family, VS_LOSS_INVALID, TypeError, "not a number")
+    elif not vs_histogram_observe(&(<Histogram>self).cell, real) and (<Metric>self).family.pedantic:
+        raise ValueError(f"{(<Metric>self).family.name}: not a finite number")
+    return vs_none()
+
+
+# ---- HdrHistogram.record(value) ----
+
+cdef PyObject *hot_record(PyObject *self, PyObject *value) noexcept:
+    cdef long long integer = 0
+    # Above the range is left to the slow half here, since a clamped value is recorded and must not be recorded twice.
+    if vs_long_is_long(value) and vs_read_compact(value, &integer) and \
+            0 <= integer <= (<HdrHistogram>self).cell.config.highest and vs_hdr_record(&(<HdrHistogram>self).cell, integer):
+        return vs_none()
+    return SLOW_RECORD(self, value)
+
+
+cdef PyObject *slow_record(PyObject *self, PyObject *value) except NULL:
+    cdef long long integer = 0
+    bound(<Metric>self)
+    if read_rounded(<HdrHistogram>self, value, &integer) and not vs_hdr_record(&(<HdrHistogram>self).cell, integer) \
+            and (<Metric>self).family.pedantic:
+        raise ValueError(f"{(<Metric>self).family.name}: {<object>value} is not in 0..{(<HdrHistogram>self).highest}")
+    return vs_none()
+
+
+# The slow halves, behind pointers: see above.
+cdef FastCall SLOW_LABELS = <FastCall>slow_labels
+cdef FastCall SLOW_COUNTER_INC = <FastCall>slow_counter_inc
+cdef FastCall SLOW_GAUGE_INC = <FastCall>slow_gauge_inc
+cdef FastCall SLOW_GAUGE_DEC = <FastCall>slow_gauge_dec
+cdef OneArgument SLOW_GAUGE_SET = <OneArgument>slow_gauge_set
+cdef OneArgument SLOW_OBSERVE = <OneArgument>slow_observe
+cdef OneArgument SLOW_RECORD = <OneArgument>slow_record
+
+
 cdef void install_hot_methods() except *:
+    cdef int several = METH_FASTCALL | METH_KEYWORDS
     cdef const char *labels_doc = (
         b"labels($self, /, *values, **by_name)\n--\n\n"
         b"The child with these label values (by position, or all by name), made at first use. Keep it where it is hot.\n\n"
-        b"Values that are no strings are str()ed. Past the metric's series limit the overflow series is returned (every value\n"
-        b"is `_overflow`) and the loss is counted. Raises DeclarationError for a wrong number of labels.")
+        b"Values that are no strings are str()ed. Past the metric's series limit the overflow series is returned (every\n"
+        b"value is `_overflow`) and the loss is counted. Raises DeclarationError for a wrong number of labels.")
     for cls in (Counter, Gauge, Histogram, HdrHistogram):
-        vs_install(cls, b"labels", VS_FAST(hot_labels), labels_doc)
-    vs_install(Counter, b"inc", VS_FAST(hot_counter_inc),
+        vs_install(cls, b"labels", VS_FAST(<void *>hot_labels), several, labels_doc)
+    vs_install(Counter, b"inc", VS_FAST(<void *>hot_counter_inc), several,
                b"inc($self, /, amount=1)\n--\n\n"
                b"Adds an amount: integers exactly, floats beside them. A negative, infinite or NaN amount, or what is no\n"
                b"number, is counted as invalid and never raised (but by a pedantic registry).")
-    vs_install(Gauge, b"inc", VS_FAST(hot_gauge_inc), b"inc($self, /, amount=1)\n--\n\nAdds to the value.")
-    vs_install(Gauge, b"dec", VS_FAST(hot_gauge_dec), b"dec($self, /, amount=1)\n--\n\nSubtracts from the value.")
+    vs_install(Gauge, b"set", VS_FAST(<void *>hot_gauge_set), METH_O,
+               b"set($self, value, /)\n--\n\nSets the value. What is no number is counted as invalid.")
+    vs_install(Gauge, b"inc", VS_FAST(<void *>hot_gauge_inc), several,
+               b"inc($self, /, amount=1)\n--\n\nAdds to the value.")
+    vs_install(Gauge, b"dec", VS_FAST(<void *>hot_gauge_dec), several,
+               b"dec($self, /, amount=1)\n--\n\nSubtracts from the value.")
+    vs_install(Histogram, b"observe", VS_FAST(<void *>hot_observe), METH_O,
+               b"observe($self, value, /)\n--\n\n"
+               b"Records one value, in the unit of the bounds. What is not finite or no number is counted as invalid.")
+    vs_install(HdrHistogram, b"record", VS_FAST(<void *>hot_record), METH_O,
+               b"record($self, value, /)\n--\n\n"
+               b"Records one value, in the declared unit: an integer, or a float, which is rounded.")

@@ -1,0 +1,1 @@
+"""Doors to the outside: byte formats, sockets, files, the command line."""

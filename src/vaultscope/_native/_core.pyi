@@ -1,4 +1,5 @@
-"""The extension's types. What each does is said in its own docstring (.pxi); a test holds this page against the runtime."""
+"""The extension's types. What each does is said in its own docstring (.pxi); a test holds this page against
+the runtime."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, final
@@ -11,7 +12,13 @@ class _Declares(Protocol):
     """A registry, as a metric's constructor wants it (vaultscope.Registry)."""
 
     def counter(
-        self, name: str, help: str = "", *, labels: Sequence[str] = ..., unit: str = ..., max_series: int | None = ...
+        self,
+        name: str,
+        help: str = "",
+        *,
+        labels: Sequence[str] = ...,
+        unit: str = ...,
+        max_series: int | None = ...,
     ) -> Counter: ...
     def gauge(
         self,
@@ -296,7 +303,7 @@ class NativeRegistry:
         hdr_range: tuple[int, int, int] | tuple[()] = (),
         series_max: int = 0,
         pedantic: bool = False,
-    ) -> Metric: ...
+    ) -> Counter | Gauge | Histogram | HdrHistogram: ...
     def unregister(self, name: str, /) -> None: ...
     def snapshot(self, only: str | None = None) -> NativeSnapshot: ...
 

@@ -1,8 +1,8 @@
 """Decorators that record how long a call takes, whatever kind of function it is.
 
-A coroutine or generator is measured from its first step to its last: waiting and the time that the consumer takes between steps
-are in it, since that is how long the operation lasted for who asked. One that is never started records nothing; one that raises, is
-closed or cancelled records like any other.
+A coroutine or generator is measured from its first step to its last: waiting, and the time that the consumer
+takes between steps, are in it, since that is how long the operation lasted for who asked. One that is never
+started records nothing; one that raises, is closed or cancelled records like any other.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def timed(metric: Histogram | HdrHistogram, function: F) -> F:
-    """Wraps `function` so that each call is recorded in `metric`. Raises DeclarationError if its unit is not of time."""
+    """Wraps `function` so that each call is recorded in `metric`. Raises DeclarationError if its unit is
+    not of time."""
     metric.time()  # refuses a unit that is not of time now, not at the first call
+    wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(function):
         wrapper = _coroutine(metric, function)
     elif inspect.isasyncgenfunction(function):
@@ -75,7 +77,7 @@ def _async_generator(
         started = monotonic_ns()
         generator = function(*args, **kwargs)
         try:
-            # There is no `yield from` for these: values, exceptions and the end are handed through one by one.
+            # There is no `yield from` for these: values, errors and the end are handed through one by one.
             step: Awaitable[Any] = generator.__anext__()
             while True:
                 try:

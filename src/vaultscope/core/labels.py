@@ -23,8 +23,8 @@ def _is_word(text: object) -> bool:
 
 
 def _is_dotted(text: object) -> bool:
-    """Words with dots between, as the memo writes names; all map to legal Prometheus names. The first word does not
-    start with a digit; none is empty."""
+    """Words with dots between, as the memo writes names; all map to legal Prometheus names. The first word
+    does not start with a digit; none is empty."""
     if not isinstance(text, str):
         return False
     first, *others = text.split(".")
@@ -34,9 +34,13 @@ def _is_dotted(text: object) -> bool:
 def check_name(name: str, *, internal: bool = False) -> None:
     """Raises DeclarationError unless `name` is dotted words of letters, digits and underscores."""
     if not _is_dotted(name):
-        raise DeclarationError(f"metric name {name!r}: wanted dotted words of letters, digits and _, e.g. cas.put.count")
+        raise DeclarationError(
+            f"metric name {name!r}: wanted dotted words of letters, digits and _, e.g. cas.put.count"
+        )
     if name.startswith(RESERVED_PREFIX) and not internal:
-        raise DeclarationError(f"metric name {name!r}: names that start with {RESERVED_PREFIX!r} are the library's own")
+        raise DeclarationError(
+            f"metric name {name!r}: names that start with {RESERVED_PREFIX!r} are the library's own"
+        )
 
 
 def check_labels(name: str, kind: str, labels: Sequence[str]) -> tuple[str, ...]:
@@ -46,7 +50,9 @@ def check_labels(name: str, kind: str, labels: Sequence[str]) -> tuple[str, ...]
     names = tuple(labels)
     for label in names:
         if not _is_word(label):
-            raise DeclarationError(f"{name}: label {label!r}: wanted letters, digits and _, not starting with a digit")
+            raise DeclarationError(
+                f"{name}: label {label!r}: wanted letters, digits and _, not starting with a digit"
+            )
         if label.startswith("__"):
             raise DeclarationError(f"{name}: label {label!r}: names that start with __ belong to Prometheus")
         if label in _TAKEN[kind]:

@@ -1,7 +1,8 @@
 """The registry: metrics by name, callbacks and collectors, snapshots.
 
-Declaring is cold and checked; the handles that it gives are hot and never raise. A registry is isolated: nothing is in it that you
-did not declare. The default registry, made at first use, also carries the process's and the interpreter's own figures.
+Declaring is cold and checked; the handles that it gives are hot and never raise. A registry is isolated:
+nothing is in it that you did not declare. The default registry, made at first use, also carries the
+process's and the interpreter's own figures.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _ERRORS = "vaultscope.collector.errors"
 class Registry:
     """Metrics by name.
 
-    max_series: series a metric may have unless its declaration says otherwise; beyond it `labels()` answers with one
+    max_series: series a metric may have unless its declaration says otherwise; beyond it `labels()` answers
+    with one
         overflow series and counts the loss. 0: no limit but memory.
     pedantic: invalid values on hot calls raise instead of being counted. For tests.
     clock_ns: wall clock in nanoseconds since 1970, for snapshots.
@@ -61,8 +63,9 @@ class Registry:
         self._metrics: dict[str, AnyMetric] = {}
         self._callbacks: dict[str, tuple[Gauge, Callable[[], float]]] = {}
         self._collectors: list[Callable[[], None]] = []
-        # Declaring: guards the three above. Collecting: one round at a time, so that no older total is mirrored after
-        # a newer one, which would look like a restart. Both are re-entrant: a callback may declare, and read.
+        # Declaring: guards the three above. Collecting: one round at a time, so that no older total is
+        # mirrored after a newer one, which would look like a restart. Both are re-entrant: a callback may
+        # declare, and read.
         self._declaring = threading.RLock()
         self._collecting = threading.RLock()
         _open_registries.add(self)
@@ -70,10 +73,17 @@ class Registry:
     # ---- declaring ----
 
     def counter(
-        self, name: str, help: str = "", *, labels: Sequence[str] = (), unit: str = "", max_series: int | None = None
+        self,
+        name: str,
+        help: str = "",
+        *,
+        labels: Sequence[str] = (),
+        unit: str = "",
+        max_series: int | None = None,
     ) -> Counter:
         """Declares a counter, or returns the one that is declared with the same shape.
-        Raises DeclarationConflictError for another shape, DeclarationError for a name or label that is not legal."""
+        Raises DeclarationConflictError for another shape, DeclarationError for a name or label that is not
+        legal."""
         return self._declare(Counter, "counter", name, help, labels, unit, max_series)
 
     def gauge(
@@ -86,10 +96,12 @@ class Registry:
         callback: Callable[[], float] | None = None,
         max_series: int | None = None,
     ) -> Gauge:
-        """Declares a gauge. With `callback`, its value is what that returns at each snapshot; NaN, and counted in
-        vaultscope.collector.errors, if it raises. Raises as counter() does."""
+        """Declares a gauge. With `callback`, its value is what that returns at each snapshot; NaN, and
+        counted in vaultscope.collector.errors, if it raises. Raises as counter() does."""
         if callback is not None and labels:
-            raise DeclarationError(f"{name}: a gauge with a callback has no labels; set its children from a collector")
+            raise DeclarationError(
+                f"{name}: a gauge with a callback has no labels; set its children from a collector"
+            )
         with self._declaring:
             gauge = self._declare(Gauge, "gauge", name, help, labels, unit, max_series)
             if callback is not None:
@@ -127,9 +139,9 @@ class Registry:
         buckets: Sequence[float] = (),
         max_series: int | None = None,
     ) -> HdrHistogram:
-        """Declares an HDR histogram over 0..highest that keeps `digits` significant digits; `lowest` is the smallest value
-        that is told from 0. Exported as a summary with `quantiles`, or as classic `buckets` (declared unit) if given.
-        Raises as counter() does."""
+        """Declares an HDR histogram over 0..highest that keeps `digits` significant digits; `lowest` is the
+        smallest value that is told from 0. Exported as a summary with `quantiles`, or as classic `buckets`
+        (declared unit) if given. Raises as counter() does."""
         wanted = tuple(float(q) for q in quantiles)
         if any(not 0.0 <= q <= 1.0 for q in wanted) or list(wanted) != sorted(set(wanted)):
             raise DeclarationError(f"{name}: quantiles ascend within 0..1, got {wanted}")
@@ -171,7 +183,7 @@ class Registry:
                 kind, name, help, unit, label_names, bounds, quantiles, hdr_range, limit, self._pedantic
             )
             known = self._metrics.setdefault(name, handle)
-            assert isinstance(known, cls)
+            assert isinstance(known, cls)  # the native registry has refused another kind
             return known
 
     # ---- looking up and taking out ----
@@ -196,8 +208,9 @@ class Registry:
     # ---- collecting ----
 
     def add_collector(self, collector: Callable[[], None]) -> None:
-        """Has `collector` called before each snapshot, one call at a time; it may set gauges and mirror counters. If it raises,
-        that is counted in vaultscope.collector.errors and the snapshot goes on."""
+        """Has `collector` called before each snapshot, before the callbacks of gauges, and one call at a
+        time; it may declare, set gauges and mirror counters. If it raises, that is counted in
+        vaultscope.collector.errors and the snapshot goes on."""
         with self._declaring:
             if collector not in self._collectors:
                 self._collectors.append(collector)
@@ -227,18 +240,27 @@ class Registry:
 
     def _count_error(self, collector: str) -> None:
         errors = self._declare(
-            Counter, "counter", _ERRORS, "Collectors and callbacks that raised", ("collector",), "", 100, internal=True
+            Counter,
+            "counter",
+            _ERRORS,
+            "Collectors and callbacks that raised",
+            ("collector",),
+            "",
+            100,
+            internal=True,
         )
         errors.labels(collector).inc()
 
     def snapshot(self) -> Snapshot:
-        """Runs the collectors and callbacks, then copies all values. The GIL is released while they are copied."""
+        """Runs the collectors, then the callbacks, then copies all values, with the GIL released. One at a
+        time: a second thread waits."""
         with self._collecting:
             self._collect()
             return Snapshot(self._native.snapshot(), self._clock_ns())
 
     def read(self, name: str) -> MetricSnapshot:
-        """One metric as it stands, without running collectors: for a collector that derives from it. Raises NotFoundError."""
+        """One metric as it stands, without running collectors: for one that derives from it. Raises
+        NotFoundError."""
         return Snapshot(self._native.snapshot(name), self._clock_ns())[name]
 
     def _renew_locks(self) -> None:
@@ -253,7 +275,7 @@ def _bounds(name: str, buckets: Sequence[float]) -> tuple[float, ...]:
         raise DeclarationError(f"{name}: buckets are numbers, got {buckets!r}") from None
     if bounds and bounds[-1] == math.inf:
         bounds = bounds[:-1]  # the last bucket is there anyhow; prometheus_client's users write it
-    if any(not math.isfinite(b) for b in bounds) or any(a >= b for a, b in zip(bounds, bounds[1:], strict=False)):
+    if not all(map(math.isfinite, bounds)) or list(bounds) != sorted(set(bounds)):
         raise DeclarationError(f"{name}: buckets are finite and ascend, got {bounds}")
     return bounds
 
@@ -264,7 +286,8 @@ _default_lock = threading.Lock()
 
 
 def default_registry() -> Registry:
-    """The registry of metrics that name none, made at first use, with the process's and the interpreter's figures in it."""
+    """The registry of metrics that name none. Made at first use, with the process's and the interpreter's
+    figures."""
     global _default
     if _default is None:
         from vaultscope.core.collectors import install_default_collectors

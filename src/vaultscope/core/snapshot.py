@@ -1,6 +1,8 @@
-"""Snapshots: the values of a registry at one moment, immutable. All that exporters, alerts and health ever read.
+"""Snapshots: the values of a registry at one moment, immutable. All that exporters, alerts and health ever
+read.
 
-The values stay in the columns of the native snapshot; the objects here are views that are made when they are asked for.
+The values stay in the columns of the native snapshot; the objects here are views, made when they are asked
+for.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ __all__ = ["MetricSnapshot", "SeriesSnapshot", "Snapshot"]
 
 
 class Snapshot:
-    """The metrics of a registry, in order of declaration. `time_ns`: when it was taken, in nanoseconds since 1970, UTC."""
+    """The metrics of a registry, in order of declaration. `time_ns`: when it was taken, in ns since 1970,
+    UTC."""
 
     __slots__ = ("_rows", "native", "time_ns")
 
@@ -48,7 +51,8 @@ class Snapshot:
             raise NotFoundError(f"no metric {name!r} in this snapshot") from None
 
     def value(self, name: str, **labels: str) -> int | float:
-        """The value of a counter or gauge. Raises NotFoundError (a KeyError) if there is no such metric or series."""
+        """The value of a counter or gauge. Raises NotFoundError (a KeyError) if there is no such metric or
+        series."""
         return self[name].series(**labels).value
 
     def __repr__(self) -> str:
@@ -56,7 +60,8 @@ class Snapshot:
 
 
 class MetricSnapshot:
-    """One metric and its series. `kind` is "counter", "gauge", "histogram" or "hdr"; bounds are in the declared unit."""
+    """One metric and its series. `kind` is "counter", "gauge", "histogram" or "hdr"; bounds are in its
+    unit."""
 
     __slots__ = (
         "_first", "_native", "_size", "bounds", "hdr_range", "help", "kind", "label_names", "losses", "name",
@@ -66,8 +71,8 @@ class MetricSnapshot:
     def __init__(self, native: NativeSnapshot, index: int) -> None:
         self._native = native
         (
-            self.name, self.kind, self.help, self.unit, self.label_names, self.bounds, self.quantiles, self.hdr_range,
-            self._first, self._size, self.losses,
+            self.name, self.kind, self.help, self.unit, self.label_names,
+            self.bounds, self.quantiles, self.hdr_range, self._first, self._size, self.losses,
         ) = native.metric(index)  # fmt: skip
 
     def __len__(self) -> int:
@@ -90,8 +95,9 @@ class MetricSnapshot:
 
 
 class SeriesSnapshot:
-    """One series: `value` of a counter or gauge; `count`, `sum`, `quantile` of both kinds of histogram; `counts` per
-    bucket (not cumulated, the last above all bounds) of fixed buckets; `hdr` of an HDR histogram."""
+    """One series: `value` of a counter or gauge; `count`, `sum`, `quantile` of both kinds of histogram;
+    `counts` per bucket (not cumulated, the last above all bounds) of fixed buckets; `hdr` of an HDR
+    histogram."""
 
     __slots__ = ("_native", "_row", "metric")
 
@@ -102,6 +108,7 @@ class SeriesSnapshot:
 
     @property
     def labels(self) -> dict[str, str]:
+        """The labels, by name, in declared order."""
         return dict(zip(self.metric.label_names, self._native.label_values(self._row), strict=True))
 
     def _want(self, *kinds: str) -> None:
@@ -120,29 +127,35 @@ class SeriesSnapshot:
 
     @property
     def count(self) -> int:
+        """How many values were recorded. Raises TypeError for a counter or gauge."""
         self._want("histogram", "hdr")
         return self._native.integer(self._row)
 
     @property
     def sum(self) -> float:
+        """The sum of the recorded values, in the declared unit. Raises TypeError for a counter or gauge."""
         self._want("histogram", "hdr")
         return self._native.number(self._row)
 
     @property
     def counts(self) -> tuple[int, ...]:
+        quantile in the last, unbounded bucket is the highest bound. Raises ValueError outside of 0..1.
+        buckets."""
         self._want("histogram")
         return self._native.counts(self._row)
 
     @property
     def hdr(self) -> HdrCounts:
+        """The counts of an HDR series, as a value of their own. Raises TypeError for any other kind."""
         self._want("hdr")
         return self._native.hdr(self._row, self.metric.hdr_range)
 
     def quantile(self, quantile: float) -> float:
         """The value at a quantile in 0..1, in the declared unit; NaN for an empty series.
 
-        HDR: exact to its digits. Fixed buckets: interpolated within the bucket as Prometheus's histogram_quantile does; a
-        quantile in the last, unbounded bucket is the highest bound. Raises ValueError for a quantile outside of 0..1."""
+        HDR: exact to its digits. Fixed buckets: interpolated within the bucket as Prometheus's
+        histogram_quantile does; a quantile in the last, unbounded bucket is the highest bound. Raises
+        ValueError outside of 0..1."""
         self._want("histogram", "hdr")
         if not 0.0 <= quantile <= 1.0:
             raise ValueError(f"a quantile lies in 0..1, not {quantile}")

@@ -139,8 +139,7 @@ class SeriesSnapshot:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        quantile in the last, unbounded bucket is the highest bound. Raises ValueError outside of 0..1.
-        buckets."""
+        """Values in each bucket, not cumulated; the last is above all bounds. TypeError for any other kind."""
         self._want("histogram")
         return self._native.counts(self._row)
 

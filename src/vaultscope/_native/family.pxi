@@ -17,6 +17,7 @@ cdef class Family:
     cdef double units_per_ns  # what time() multiplies nanoseconds with; 0: the unit is not one of time
     cdef bint pedantic
     cdef dict children        # str, or tuple of str -> child
+    cdef uint64_t forgotten   # how often children were taken out: see child_of
     cdef readonly str name, help, unit
     cdef readonly tuple label_names, bounds, quantiles, hdr_range
 
@@ -27,9 +28,14 @@ cdef class Family:
         if self.metric != NULL:
             vs_metric_release(self.metric)
 
-    def losses_by_kind(self) -> dict:
+    cdef dict losses_by_kind(self):
         """What this metric lost or bent, by kind, since it was declared."""
         return {name: vs_metric_loss_read(self.metric, <vs_loss>i) for i, name in enumerate(LOSSES)}
+
+    cdef int forget_children(self) except -1:
+        self.forgotten += 1
+        self.children.clear()
+        return 0
 
     cdef vs_series *bind(self, tuple values) except NULL:
         """The series with these label values, retained."""

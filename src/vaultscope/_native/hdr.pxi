@@ -94,6 +94,8 @@ cdef class HdrHistogram(Metric):
 
     def merge(self, other) -> int:
         """Records what another HdrHistogram or HdrCounts holds. Returns how many values lay above this range."""
+        if not isinstance(other, (HdrHistogram, HdrCounts)):
+            raise TypeError(f"merge() takes an HdrHistogram or HdrCounts, not a {type(other).__name__}")
         cdef HdrCounts counts = other.snapshot() if isinstance(other, HdrHistogram) else other
         cdef uint64_t over = 0
         cdef int64_t value
@@ -108,20 +110,20 @@ cdef class HdrHistogram(Metric):
 
     @property
     def lowest(self) -> int:
-        return self.family.hdr_range[0]
+        return declared(self).hdr_range[0]
 
     @property
     def highest(self) -> int:
-        return self.family.hdr_range[1]
+        return declared(self).hdr_range[1]
 
     @property
     def digits(self) -> int:
-        return self.family.hdr_range[2]
+        return declared(self).hdr_range[2]
 
     @property
     def bounds(self) -> tuple:
         """The bounds of the exported classic buckets; empty where a summary is exported."""
-        return self.family.bounds
+        return declared(self).bounds
 
     # Each of these takes a reading of its own: for several figures of one moment, take one snapshot().
     @property

@@ -193,6 +193,8 @@ cdef class HdrCounts:
         return HdrCounts.decode, (self.encode(),)
 
     def __repr__(self):
+        if self.cells == NULL:
+            return "<HdrCounts uninitialised>"
         return f"<HdrCounts {self.count} values in 0..{self.highest}, {self.digits} digits>"
 
 

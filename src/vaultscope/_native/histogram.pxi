@@ -60,11 +60,11 @@ cdef class Histogram(Metric):
     @property
     def bounds(self) -> tuple:
         """The finite upper bounds, in the declared unit."""
-        return self.family.bounds
+        return declared(self).bounds
 
     cdef tuple read(self):
         cdef vs_tally_totals totals
-        cdef size_t n = len(self.family.bounds) + 1
+        cdef size_t n = len(declared(self).bounds) + 1
         cdef uint64_t *counts = <uint64_t *>PyMem_Calloc(n, sizeof(uint64_t))
         if counts == NULL:
             raise MemoryError

@@ -15,20 +15,20 @@ cdef class Metric:
     @property
     def name(self) -> str:
         """The declared, dotted name."""
-        return self.family.name
+        return declared(self).name
 
     @property
     def help(self) -> str:
-        return self.family.help
+        return declared(self).help
 
     @property
     def unit(self) -> str:
         """The declared unit; exporters convert to base units (ms to seconds)."""
-        return self.family.unit
+        return declared(self).unit
 
     @property
     def label_names(self) -> tuple:
-        return self.family.label_names
+        return declared(self).label_names
 
     @property
     def label_values(self) -> tuple:
@@ -40,26 +40,26 @@ cdef class Metric:
     @property
     def losses(self) -> dict:
         """What this metric's series lost or bent: invalid, clamped_low, clamped_high, overflowed, truncated."""
-        return self.family.losses_by_kind()
+        return declared(self).losses_by_kind()
 
     @property
     def series_count(self) -> int:
         """Series that count towards the metric's limit."""
-        return vs_metric_series_count(self.family.metric)
+        return vs_metric_series_count(declared(self).metric)
 
     def remove(self, *values, **by_name) -> None:
         """Forgets the series with these label values: it is scraped no more. Handles to it stay valid and unseen.
         Raises NotFoundError; DeclarationError for a metric without labels or for the overflow series."""
-        ordered = self.family.in_order(values, by_name)
-        texts = Texts(ordered)
-        check(vs_metric_remove(self.family.metric, texts.items, texts.size),
-              f"{self.family.name}{list(map(str, ordered))}")
-        self.family.children.clear()
+        family = declared(self)
+        texts = Texts(family.in_order(values, by_name))
+        status = vs_metric_remove(family.metric, texts.items, texts.size)
+        family.forget_children()
+        check(status, f"{family.name}{texts.kept}")
 
     def clear(self) -> None:
         """Forgets all series of a metric with labels, but for the overflow series."""
-        vs_metric_clear(self.family.metric)
-        self.family.children.clear()
+        vs_metric_clear(declared(self).metric)
+        self.family.forget_children()
 
     def __repr__(self):
         if self.family is None:
@@ -79,11 +79,17 @@ cdef str vs_series_text(vs_series *series):
     return text.data[:text.size].decode("utf-8", "replace")
 
 
+cdef Family declared(Metric metric):
+    """The family; every way to it but the hot ones leads through here. A handle made by __new__ alone has none."""
+    if metric.family is None:
+        raise DeclarationError("this handle was never declared")
+    return metric.family
+
+
 cdef vs_series *bound(Metric metric) except NULL:
     if metric.series == NULL:
-        if metric.family is None:
-            raise DeclarationError("this handle was never declared")
-        raise DeclarationError(f"{metric.family.name} has labels {metric.family.label_names}: "
+        family = declared(metric)
+        raise DeclarationError(f"{family.name} has labels {family.label_names}: "
                                "call labels() and use the child")
     return metric.series
 
@@ -138,13 +144,19 @@ cdef Metric child_of(Metric parent, tuple values, dict by_name):
     child = family.children.get(key)
     if child is not None:
         return child
-    overflowed = vs_metric_loss_read(family.metric, VS_LOSS_OVERFLOWED)
+    forgotten, lost = family.forgotten, bent_binds(family)
     child = new_handle(family, family.bind(values))
-    if vs_metric_loss_read(family.metric, VS_LOSS_OVERFLOWED) == overflowed:  # each bind beyond the limit is counted
+    # Kept for the next time; but not if the bind was counted as bent, since each one is (and a value that was cut may be
+    # long), nor if a remove() or clear() came in between, which may have been of this very series.
+    if forgotten == family.forgotten and lost == bent_binds(family):
         if len(family.children) >= CHILDREN_MAX:
             family.children.clear()
         family.children[key] = child
     return child
+
+
+cdef uint64_t bent_binds(Family family):
+    return vs_metric_loss_read(family.metric, VS_LOSS_OVERFLOWED) + vs_metric_loss_read(family.metric, VS_LOSS_TRUNCATED)
 
 
 cdef object default_registry_hook = None
@@ -156,11 +168,14 @@ def set_default_registry(hook) -> None:
     default_registry_hook = hook
 
 
-cdef int adopt(Metric handle, Metric declared) except -1:
-    """Makes `handle` (being initialised) another handle to what `declared` is a handle to."""
+cdef int adopt(Metric handle, object found) except -1:
+    """Makes `handle` (being initialised) another handle to what `found`, as a registry returned it, is a handle to."""
     if handle.family is not None:
         raise DeclarationError(f"{handle.family.name}: declared already")
+    if type(found) is not type(handle):
+        raise TypeError(f"the registry returned a {type(found).__name__}, not a {type(handle).__name__}")
+    cdef Family family = declared(<Metric>found)
     cdef vs_series *series = NULL
-    if declared.series != NULL:
-        series = declared.family.bind(())
-    return attach(handle, declared.family, series)
+    if (<Metric>found).series != NULL:
+        series = family.bind(())
+    return attach(handle, family, series)

@@ -56,8 +56,9 @@ cdef extern from *:
             return overflow == 0 ? 1 : 3;
         }
         PyErr_Clear();
-        if (PyUnicode_Check(value) || PyBytes_Check(value) || PyByteArray_Check(value))
-            return 0; /* float("3") is a conversion, not a number */
+        /* float("3") is a conversion, not a number; so is float() of any other buffer of text. */
+        if (!PyNumber_Check(value) || PyUnicode_Check(value) || PyBytes_Check(value))
+            return 0;
         number = PyNumber_Float(value);
         if (number == NULL) {
             PyErr_Clear();

@@ -8,11 +8,16 @@ cdef class Timer:
     cdef Metric metric
     cdef int64_t started_ns
 
+    def __init__(self):
+        raise TypeError("a timer is made by a histogram's time()")
+
     def __enter__(self):
         self.started_ns = vs_clock_monotonic_ns()
         return self
 
     def __exit__(self, kind, error, traceback):
+        if self.metric is None:
+            raise DeclarationError("this timer was made by no histogram")
         record_elapsed(self.metric, vs_clock_monotonic_ns() - self.started_ns)
         return False
 
@@ -43,12 +48,13 @@ cdef Timer new_timer(Metric metric):
 
 cdef int refuse_timer(Metric metric) except -1:
     bound(metric)
-    raise DeclarationError(f"{metric.family.name}: time() needs a unit of time, not {metric.family.unit!r}")
+    raise DeclarationError(f"{metric.family.name}: time() needs a histogram in a unit of time, "
+                           f"not a {type(metric).__name__} in {metric.family.unit!r}")
 
 
 def record_elapsed_ns(Metric metric not None, int64_t elapsed_ns) -> None:
     """Records a duration in nanoseconds, in the metric's own unit. For decorators."""
-    if metric.series == NULL or metric.family.units_per_ns == 0.0:
+    if metric.series == NULL or metric.family.units_per_ns == 0.0 or metric.family.kind not in (VS_HISTOGRAM, VS_HDR):
         refuse_timer(metric)
     record_elapsed(metric, elapsed_ns)
 

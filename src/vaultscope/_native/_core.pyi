@@ -68,7 +68,6 @@ class Family:
     bounds: tuple[float, ...]
     quantiles: tuple[float, ...]
     hdr_range: tuple[int, int, int] | tuple[()]
-    def losses_by_kind(self) -> dict[str, int]: ...
 
 class Metric:
     @property

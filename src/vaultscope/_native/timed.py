@@ -93,7 +93,9 @@ def _async_generator(
                 else:
                     step = generator.asend(sent)
         finally:
-            await generator.aclose()
-            record_elapsed_ns(metric, monotonic_ns() - started)
+            try:
+                await generator.aclose()
+            finally:
+                record_elapsed_ns(metric, monotonic_ns() - started)
 
     return call

@@ -47,7 +47,10 @@ def check_labels(name: str, kind: str, labels: Sequence[str]) -> tuple[str, ...]
     """The label names as a tuple. Raises DeclarationError for one that is not legal, taken or there twice."""
     if isinstance(labels, str):
         raise DeclarationError(f"{name}: labels is a sequence of names, not the string {labels!r}")
-    names = tuple(labels)
+    try:
+        names = tuple(labels)
+    except TypeError:
+        raise DeclarationError(f"{name}: labels is a sequence of names, not {labels!r}") from None
     for label in names:
         if not _is_word(label):
             raise DeclarationError(

@@ -54,10 +54,8 @@ class Registry:
         pedantic: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        if max_series < 0:
-            raise DeclarationError(f"max_series is not negative, got {max_series}")
         self._native = NativeRegistry()
-        self._max_series = max_series
+        self._max_series = _limit("a registry", max_series)
         self._pedantic = pedantic
         self._clock_ns = clock_ns
         self._metrics: dict[str, AnyMetric] = {}
@@ -68,6 +66,7 @@ class Registry:
         # declare, and read.
         self._declaring = threading.RLock()
         self._collecting = threading.RLock()
+        self._in_round = False
         _open_registries.add(self)
 
     # ---- declaring ----
@@ -142,7 +141,7 @@ class Registry:
         """Declares an HDR histogram over 0..highest that keeps `digits` significant digits; `lowest` is the
         smallest value that is told from 0. Exported as a summary with `quantiles`, or as classic `buckets`
         (declared unit) if given. Raises as counter() does."""
-        wanted = tuple(float(q) for q in quantiles)
+        wanted = _numbers(name, "quantiles", quantiles)
         if any(not 0.0 <= q <= 1.0 for q in wanted) or list(wanted) != sorted(set(wanted)):
             raise DeclarationError(f"{name}: quantiles ascend within 0..1, got {wanted}")
         return self._declare(
@@ -175,9 +174,11 @@ class Registry:
     ) -> M:
         check_name(name, internal=internal)
         label_names = check_labels(name, kind, labels)
-        limit = self._max_series if max_series is None else max_series
-        if limit < 0:
-            raise DeclarationError(f"{name}: max_series is not negative, got {limit}")
+        if not isinstance(help, str) or not isinstance(unit, str):
+            raise DeclarationError(f"{name}: help and unit are strings, got {help!r} and {unit!r}")
+        if not all(isinstance(number, int) for number in hdr_range):
+            raise DeclarationError(f"{name}: lowest, highest and digits are integers, got {hdr_range}")
+        limit = self._max_series if max_series is None else _limit(name, max_series)
         with self._declaring:
             handle = self._native.declare(
                 kind, name, help, unit, label_names, bounds, quantiles, hdr_range, limit, self._pedantic
@@ -255,7 +256,12 @@ class Registry:
         """Runs the collectors, then the callbacks, then copies all values, with the GIL released. One at a
         time: a second thread waits."""
         with self._collecting:
-            self._collect()
+            if not self._in_round:  # a collector that asks for a snapshot gets one as it stands
+                self._in_round = True
+                try:
+                    self._collect()
+                finally:
+                    self._in_round = False
             return Snapshot(self._native.snapshot(), self._clock_ns())
 
     def read(self, name: str) -> MetricSnapshot:
@@ -266,13 +272,26 @@ class Registry:
     def _renew_locks(self) -> None:
         self._declaring = threading.RLock()
         self._collecting = threading.RLock()
+        self._in_round = False
+
+
+def _limit(what: str, max_series: int) -> int:
+    if not isinstance(max_series, int) or not 0 <= max_series < 2**63:
+        raise DeclarationError(f"{what}: max_series is an integer that is not negative, got {max_series!r}")
+    return max_series
+
+
+def _numbers(name: str, what: str, items: Sequence[float]) -> tuple[float, ...]:
+    try:
+        if isinstance(items, (str, bytes)):
+            raise TypeError
+        return tuple(float(item) for item in items)
+    except (TypeError, ValueError, OverflowError):
+        raise DeclarationError(f"{name}: {what} are numbers, got {items!r}") from None
 
 
 def _bounds(name: str, buckets: Sequence[float]) -> tuple[float, ...]:
-    try:
-        bounds = tuple(float(bound) for bound in buckets)
-    except (TypeError, ValueError):
-        raise DeclarationError(f"{name}: buckets are numbers, got {buckets!r}") from None
+    bounds = _numbers(name, "buckets", buckets)
     if bounds and bounds[-1] == math.inf:
         bounds = bounds[:-1]  # the last bucket is there anyhow; prometheus_client's users write it
     if not all(map(math.isfinite, bounds)) or list(bounds) != sorted(set(bounds)):

@@ -50,7 +50,7 @@ class Snapshot:
         except KeyError:
             raise NotFoundError(f"no metric {name!r} in this snapshot") from None
 
-    def value(self, name: str, **labels: str) -> int | float:
+    def value(self, name: str, /, **labels: str) -> int | float:
         """The value of a counter or gauge. Raises NotFoundError (a KeyError) if there is no such metric or
         series."""
         return self[name].series(**labels).value
@@ -81,7 +81,7 @@ class MetricSnapshot:
     def __iter__(self) -> Iterator[SeriesSnapshot]:
         return (SeriesSnapshot(self._native, self, self._first + i) for i in range(self._size))
 
-    def series(self, **labels: str) -> SeriesSnapshot:
+    def series(self, /, **labels: str) -> SeriesSnapshot:
         """The series with exactly these labels. Raises NotFoundError."""
         if labels.keys() == set(self.label_names):
             wanted = tuple(labels[name] for name in self.label_names)

@@ -132,7 +132,7 @@ static bool same_layout(const vs_hdr_config *a, const vs_hdr_config *b)
 uint64_t vs_hdr_merge(const vs_hdr_config *into, uint64_t *into_counts, const vs_hdr_config *from,
                       const uint64_t *from_counts)
 {
-    bool lossless = same_layout(into, from);
+    bool lossless = same_layout(into, from) && from->highest <= into->highest;
     uint64_t clamped = 0;
     for (int32_t i = 0; i < from->counts_len; i++) {
         if (from_counts[i] == 0)

@@ -229,3 +229,42 @@ def test_damaged_counts(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(payload) - 1))
     payload[place] = data.draw(st.integers(0, 255))
     decodes_or_refuses(wrapped(bytes(payload)))
+
+
+def test_a_count_beyond_the_encoding_is_refused() -> None:
+    """A count of 2**63 has no encoding: that is said, not written as something that does not decode."""
+    counts = HdrCounts(1, 1000, 2)
+    counts.record(1, 2**63)
+    with pytest.raises(OverflowError):
+        counts.encode()
+
+
+def test_a_rounded_value_is_not_clamped() -> None:
+    """record() tells what was clamped, not what was rounded."""
+    counts = HdrCounts(1, 1000, 2)
+    assert counts.record(2.4) is True
+    assert counts.record(1001) is False
+
+
+def test_bytes_after_the_compressed_part_are_refused() -> None:
+    """An encoding with something behind it is not an encoding."""
+    raw = bytearray(base64.b64decode(HdrCounts(1, 1000, 2).encode()))
+    raw += b"junk"
+    raw[4:8] = (len(raw) - 8).to_bytes(4, "big")
+    with pytest.raises(DecodeError):
+        HdrCounts.decode(base64.b64encode(raw))
+
+
+def test_a_merge_clamps_to_the_highest_value_of_equal_layouts() -> None:
+    """Equal layouts do not make the ranges equal: what is above the target's highest value is clamped."""
+    wide, narrow = HdrCounts(1, 3, 3), HdrCounts(1, 2, 3)
+    wide.record(3)
+    assert (narrow.merge(wide), narrow.max) == (1, 2)
+
+
+def test_a_count_stays_at_the_greatest() -> None:
+    """Counts saturate instead of wrapping round."""
+    counts = HdrCounts(1, 1000, 2)
+    counts.record(5, 2**64 - 1)
+    counts.record(5, 2)
+    assert counts.counts[5] == 2**64 - 1

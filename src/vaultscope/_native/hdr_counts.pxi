@@ -112,22 +112,26 @@ cdef class HdrCounts:
         return vs_hdr_count_between(&self.config, self.cells, low, high) if low <= high else 0
 
     def record(self, value, times=1) -> bool:
-        """Adds a value. False if it was clamped to the range."""
+        """Adds a value, rounded to an integer. False if it was clamped to the range. Raises ValueError for a negative
+        number of times, or what cannot be rounded."""
         present(self)
-        if times < 0:
-            raise ValueError("times is not negative")
-        clamped = min(max(round(value), 0), self.config.highest)
-        self.cells[vs_hdr_index(&self.config, clamped)] += <uint64_t>times
-        self.exact_sum = NAN
-        return clamped == value
+        if not 0 <= times < 2**64:
+            raise ValueError("times is not negative, and of 64 bits")
+        rounded = round(value)
+        clamped = min(max(rounded, 0), self.config.highest)
+        cell = &self.cells[vs_hdr_index(&self.config, clamped)]
+        cell[0] = vs_hdr_count_add(cell[0], times)
+        self.exact_sum += <double>clamped * <double>times
+        return clamped == rounded
 
     def merge(self, HdrCounts other not None) -> int:
-        """Adds another's counts: lossless where both have the same range and digits. Returns how many values lay above
-        this range and were clamped."""
+        """Adds another's counts: lossless where both have the same digits and lowest value. Returns how many values lay
+        above this range and were clamped."""
         present(self)
         present(other)
-        self.exact_sum = self.exact_sum + other.exact_sum if self is not other else NAN
-        return vs_hdr_merge(&self.config, self.cells, &other.config, other.cells)
+        clamped = vs_hdr_merge(&self.config, self.cells, &other.config, other.cells)
+        self.exact_sum = self.exact_sum + other.exact_sum if clamped == 0 else NAN
+        return clamped
 
     def minus(self, HdrCounts other not None) -> HdrCounts:
         """What was recorded here and not yet there: the difference of two readings of one histogram, count by count, never
@@ -162,6 +166,8 @@ cdef class HdrCounts:
             raise MemoryError
         try:
             size = vs_hdr_encode(&self.config, self.cells, out, capacity)
+            if size == 0:
+                raise OverflowError("the encoding has no room for a count of 2**63 or more")
             payload = zlib.compress(PyBytes_FromStringAndSize(<char *>out, size))
         finally:
             PyMem_Free(out)
@@ -237,6 +243,6 @@ cdef bytes inflate(data):
         plain = inflater.decompress(raw[8:], INFLATED_MAX)
     except zlib.error as error:
         raise DecodeError(f"HDR encoding: {error}") from None
-    if not inflater.eof:
-        raise DecodeError("HDR encoding: the compressed part is cut or too large")
+    if not inflater.eof or inflater.unused_data:
+        raise DecodeError("HDR encoding: the compressed part is cut, too large, or not the end")
     return plain

@@ -98,6 +98,7 @@ cdef extern from "vaultscope.h" nogil:
     vs_bool vs_hdr_record_times(const vs_hdr *hdr, int64_t value, uint64_t times)
     vs_bool vs_hdr_record_corrected(const vs_hdr *hdr, int64_t value, int64_t interval)
     size_t vs_hdr_record_many(const vs_hdr *hdr, const int64_t *values, size_t n, ptrdiff_t stride)
+    uint64_t vs_hdr_count_add(uint64_t count, uint64_t more)
     uint64_t vs_hdr_total(const vs_hdr_config *config, const uint64_t *counts)
     int64_t vs_hdr_min(const vs_hdr_config *config, const uint64_t *counts)
     int64_t vs_hdr_max(const vs_hdr_config *config, const uint64_t *counts)

@@ -103,7 +103,8 @@ VS_API void vs_hdr_quantiles(const vs_hdr_config *config, const uint64_t *counts
                              int64_t *values);
 /* How many values lie between the equivalents of low and high, both included. */
 VS_API uint64_t vs_hdr_count_between(const vs_hdr_config *config, const uint64_t *counts, int64_t low, int64_t high);
-/* Adds one histogram's counts to another's. Lossless (count by count) where the layouts are equal; else value by value,
+/* Adds one histogram's counts to another's. Lossless (count by count) where the layouts are equal and the
+ * target's range is no smaller; else value by value,
  * at the lowest equivalent of each. Returns how many values were above the target's range and were clamped. */
 VS_API uint64_t vs_hdr_merge(const vs_hdr_config *into, uint64_t *into_counts, const vs_hdr_config *from,
                              const uint64_t *from_counts);

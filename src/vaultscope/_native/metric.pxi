@@ -54,7 +54,7 @@ cdef class Metric:
         texts = Texts(family.in_order(values, by_name))
         status = vs_metric_remove(family.metric, texts.items, texts.size)
         family.forget_children()
-        check(status, f"{family.name}{texts.kept}")
+        check(status, f"{family.name}{[text.decode() for text in texts.kept]}")
 
     def clear(self) -> None:
         """Forgets all series of a metric with labels, but for the overflow series."""

@@ -139,7 +139,7 @@ class SeriesSnapshot:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Values in each bucket, not cumulated; the last is above all bounds. TypeError for any other kind."""
+        """Values in each bucket, not cumulated; the last is above all bounds. TypeError for another kind."""
         self._want("histogram")
         return self._native.counts(self._row)
 

@@ -4,7 +4,7 @@ the runtime."""
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
-from typing_extensions import Buffer, Self
+from typing_extensions import Buffer, Self, disjoint_base
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -69,6 +69,7 @@ class Family:
     quantiles: tuple[float, ...]
     hdr_range: tuple[int, int, int] | tuple[()]
 
+@disjoint_base
 class Metric:
     @property
     def name(self) -> str: ...
@@ -257,7 +258,6 @@ class Column:
 
 @final
 class NativeSnapshot:
-    def __init__(self) -> None: ...
     @property
     def metric_count(self) -> int: ...
     @property

@@ -40,7 +40,7 @@ cdef class Family:
     cdef vs_series *bind(self, tuple values) except NULL:
         """The series with these label values, retained."""
         cdef vs_series *series = NULL
-        texts = Texts(values)
+        texts = _Texts(values)
         check(vs_metric_bind(self.metric, texts.items, texts.size, &series), self.name)
         return series
 

@@ -44,11 +44,11 @@ cdef class HdrHistogram(Metric):
         cdef double chunk[256]
         cdef int64_t rounded[256]
         cdef size_t done = 0, n, kept, recorded = 0
-        cdef Items items
+        cdef _Items items
         bound(self)
         if not PyObject_CheckBuffer(values):
             return sum([self.record_one(value) for value in values])
-        items = Items(values)
+        items = _Items(values)
         if items.direct(c'q'):
             with nogil:
                 recorded = vs_hdr_record_many(&self.cell, <const int64_t *>items.view.buf, items.n, items.stride)

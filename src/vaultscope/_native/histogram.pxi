@@ -24,11 +24,11 @@ cdef class Histogram(Metric):
         Raises TypeError for a buffer of something else."""
         cdef double chunk[256]
         cdef size_t done = 0, n, recorded = 0
-        cdef Items items
+        cdef _Items items
         bound(self)
         if not PyObject_CheckBuffer(values):
             return sum([self.observe_one(value) for value in values])
-        items = Items(values)
+        items = _Items(values)
         with nogil:
             if items.code == c'd':
                 recorded = vs_histogram_observe_many(&self.cell, <const double *>items.view.buf, items.n, items.stride)

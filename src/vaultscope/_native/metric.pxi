@@ -51,7 +51,7 @@ cdef class Metric:
         """Forgets the series with these label values: it is scraped no more. Handles to it stay valid and unseen.
         Raises NotFoundError; DeclarationError for a metric without labels or for the overflow series."""
         family = declared(self)
-        texts = Texts(family.in_order(values, by_name))
+        texts = _Texts(family.in_order(values, by_name))
         status = vs_metric_remove(family.metric, texts.items, texts.size)
         family.forget_children()
         check(status, f"{family.name}{[text.decode() for text in texts.kept]}")

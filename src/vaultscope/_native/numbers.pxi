@@ -172,7 +172,7 @@ cdef int read_items(char code, Py_ssize_t itemsize, const char *at, ptrdiff_t st
     return 1
 
 
-cdef class Items:
+cdef class _Items:
     """A buffer of numbers, seen as one run of n items `stride` bytes apart, whatever its kind of number."""
     cdef Py_buffer view
     cdef bint held

@@ -23,8 +23,8 @@ cdef class NativeRegistry:
         cdef vs_metric *metric = NULL
         cdef vs_hdr_config config
         cdef bytes name_bytes = utf8(name), help_bytes = utf8(help), unit_bytes = utf8(unit)
-        cdef Texts names = Texts(label_names)
-        cdef Doubles bound_items = Doubles(bounds), quantile_items = Doubles(quantiles)
+        cdef _Texts names = _Texts(label_names)
+        cdef _Doubles bound_items = _Doubles(bounds), quantile_items = _Doubles(quantiles)
         cdef vs_series *series = NULL
         memset(&spec, 0, sizeof(spec))
         spec.kind = KINDS[kind]
@@ -86,7 +86,7 @@ cdef double units_per_ns(str unit):
     return per_base / 1e9 if base == "seconds" else (1e-9 if not unit else 0.0)
 
 
-cdef class Doubles:
+cdef class _Doubles:
     """An array of doubles from a tuple of numbers."""
     cdef double *items
     cdef size_t size

@@ -1,15 +1,21 @@
 # A native snapshot: columns in C memory, read by index. core/snapshot.py gives it names.
 
+cdef vs_snapshot NOTHING
+memset(&NOTHING, 0, sizeof(NOTHING))
+
+
 @cython.final
 cdef class NativeSnapshot:
-    """The values of a registry at one moment, in columns. Immutable. Made by NativeRegistry.snapshot()."""
+    """The values of a registry at one moment, in columns. Immutable. Made by NativeRegistry.snapshot(); one that is made
+    by hand is empty."""
     cdef vs_snapshot *s
 
-    def __init__(self):
-        raise TypeError("a snapshot is taken by a registry")
+    def __cinit__(self):
+        self.s = &NOTHING
 
     def __dealloc__(self):
-        vs_snapshot_free(self.s)
+        if self.s != &NOTHING:
+            vs_snapshot_free(self.s)
 
     @property
     def metric_count(self) -> int:
@@ -22,7 +28,7 @@ cdef class NativeSnapshot:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that it holds."""
-        return vs_snapshot_bytes(self.s)
+        return vs_snapshot_bytes(self.s) if self.s != &NOTHING else 0
 
     def arena(self) -> dict:
         """The arena as it stood: bytes used and limit a stripe, stripes held and in all, readings that did not settle."""

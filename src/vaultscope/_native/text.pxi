@@ -21,7 +21,7 @@ cdef inline vs_text borrow(bytes data) noexcept:
     return text
 
 
-cdef class Texts:
+cdef class _Texts:
     """An array of vs_text that borrows from a list of bytes which it keeps alive."""
     cdef list kept
     cdef vs_text *items

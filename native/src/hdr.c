@@ -83,7 +83,7 @@ static int64_t clamp(const vs_hdr *hdr, int64_t value, uint64_t times)
     return value;
 }
 
-static bool record(const vs_hdr *hdr, int64_t value, uint64_t times)
+bool vs_hdr_record_times(const vs_hdr *hdr, int64_t value, uint64_t times)
 {
     vs_word *slot = &vs_this_thread.base[hdr->arena];
     char *mine = vs_stripe_mine(hdr->arena);
@@ -106,16 +106,6 @@ static bool record(const vs_hdr *hdr, int64_t value, uint64_t times)
     return kept == value;
 }
 
-bool vs_hdr_record_slow(const vs_hdr *hdr, int64_t value, uint64_t times)
-{
-    return record(hdr, value, times);
-}
-
-bool vs_hdr_record_times(const vs_hdr *hdr, int64_t value, uint64_t times)
-{
-    return record(hdr, value, times);
-}
-
 /* The smallest value that ends up in the same count as `value` once it is clamped. */
 static int64_t lowest_recorded_alike(const vs_hdr_config *config, int64_t value)
 {
@@ -136,7 +126,7 @@ bool vs_hdr_record_corrected(const vs_hdr *hdr, int64_t value, int64_t interval)
          * as that one repeated: one write, and both the count and the sum are right. If the number alike is
          * even, the last is left for the next turn. */
         int64_t pairs = (missing - least) / interval / 2;
-        record(hdr, missing - pairs * interval, 2 * (uint64_t)pairs + 1);
+        vs_hdr_record_times(hdr, missing - pairs * interval, 2 * (uint64_t)pairs + 1);
         missing -= (2 * pairs + 1) * interval;
     }
     return in_range;

@@ -1,16 +1,19 @@
 /* The paths of a fixed-bucket histogram that are not hot, and the loop over an array. */
 #include "vaultscope/histogram.h"
 
-bool vs_histogram_observe_slow(const vs_histogram *histogram, size_t bucket, double value)
+bool vs_histogram_observe_slow(const vs_histogram *histogram, double value)
 {
-    size_t n = histogram->bound_count + (size_t)1;
-    char *base = vs_stripe_attach(histogram->arena);
-    if (base != NULL)
-        return vs_histogram_observe(histogram, value);
-    base = vs_stripe_shared(histogram->arena);
+    if (!(value - value == 0.0)) {
+        vs_loss_add(histogram->arena, histogram->losses, VS_LOSS_INVALID, 1);
+        return false;
+    }
+    if (vs_stripe_attach(histogram->arena) != NULL)
+        return vs_histogram_try_observe(histogram, value);
+    char *base = vs_stripe_shared(histogram->arena);
     if (base == NULL)
         return false;
-    vs_tally_share_double((vs_tally_block *)(base + histogram->offset), n, bucket, value);
+    size_t bucket = vs_histogram_bucket(histogram->bounds, histogram->bound_count, value);
+    vs_tally_share_double((vs_tally_block *)(base + histogram->offset), histogram->bound_count + (size_t)1, bucket, value);
     return true;
 }
 

@@ -164,7 +164,7 @@ static void test_clamping(void)
     CHECK(vs_hdr_record(&it.hdr, 1000));
     CHECK(!vs_hdr_record(&it.hdr, 1001));
     CHECK(!vs_hdr_record_times(&it.hdr, INT64_MAX, 5));
-    CHECK(!vs_hdr_record_slow(&it.hdr, -7, 2));
+    CHECK(!vs_hdr_record_times(&it.hdr, -7, 2));
     read_live(&it);
     CHECK_EQ(it.counts[0], 4);
     CHECK_EQ(it.counts[vs_hdr_index(&it.hdr.config, 1000)], 7);

@@ -21,15 +21,22 @@ typedef struct vs_counter_cell { /* in each stripe, at `offset` */
 VS_API VS_COLD bool vs_counter_add_slow(vs_counter counter, uint64_t n);
 VS_API VS_COLD bool vs_counter_add_double_slow(vs_counter counter, double n);
 
-/* Adds n. False only for a handle that is bound to nothing.
+/* The hot half of vs_counter_add alone: false, and nothing done, where this thread has no stripe at hand. For callers
+ * whose own slow path then calls vs_counter_add, so that the fast one holds no call.
  * Relaxed: a reader that sees the old value is merely early; no other memory hangs on this word. */
-static inline bool vs_counter_add(vs_counter counter, uint64_t n)
+static inline bool vs_counter_try_add(vs_counter counter, uint64_t n)
 {
     char *base = vs_stripe_mine(counter.arena);
     if (VS_UNLIKELY(base == NULL))
-        return vs_counter_add_slow(counter, n);
+        return false;
     vs_owned_add(&((vs_counter_cell *)(base + counter.offset))->integer, n);
     return true;
+}
+
+/* Adds n. False only for a handle that is bound to nothing. */
+static inline bool vs_counter_add(vs_counter counter, uint64_t n)
+{
+    return VS_LIKELY(vs_counter_try_add(counter, n)) || vs_counter_add_slow(counter, n);
 }
 
 static inline bool vs_counter_inc(vs_counter counter)

@@ -54,22 +54,28 @@ typedef struct vs_hdr {
     uint32_t arena;
 } vs_hdr;
 
-VS_API VS_COLD bool vs_hdr_record_slow(const vs_hdr *hdr, int64_t value, uint64_t times);
-
 /* Records `times` equal values. False if the value was clamped (recorded and counted), or the handle is unbound. */
 VS_API bool vs_hdr_record_times(const vs_hdr *hdr, int64_t value, uint64_t times);
 
-static inline bool vs_hdr_record(const vs_hdr *hdr, int64_t value)
+/* The hot half of vs_hdr_record alone: false, and nothing done or counted, where the value is out of range or this thread
+ * has no stripe at hand (see vs_counter_try_add). */
+static inline bool vs_hdr_try_record(const vs_hdr *hdr, int64_t value)
 {
     vs_word *slot = &vs_this_thread.base[hdr->arena];
     char *base = (char *)(uintptr_t)vs_load_relaxed(slot);
     if (VS_UNLIKELY(base == NULL || (uint64_t)value > (uint64_t)hdr->config.highest))
-        return vs_hdr_record_slow(hdr, value, 1);
+        return false;
     vs_store_relaxed(slot, 0); /* hidden: see stripe.h */
     vs_tally_write_integer((vs_tally_block *)(base + hdr->offset), (size_t)hdr->config.counts_len,
                            (size_t)vs_hdr_index(&hdr->config, value), (uint64_t)value, 1);
     vs_store_release(slot, (uint64_t)(uintptr_t)base); /* C1, as in counter.h */
     return true;
+}
+
+/* Records one value. False if it was clamped (recorded and counted), or the handle is unbound. */
+static inline bool vs_hdr_record(const vs_hdr *hdr, int64_t value)
+{
+    return VS_LIKELY(vs_hdr_try_record(hdr, value)) || vs_hdr_record_times(hdr, value, 1);
 }
 
 /* Corrects for coordinated omission: records value, then value - interval, value - 2 x interval, ... down to the

@@ -17,7 +17,7 @@ typedef struct vs_histogram {
     uint32_t bound_count;
 } vs_histogram;
 
-VS_API VS_COLD bool vs_histogram_observe_slow(const vs_histogram *histogram, size_t bucket, double value);
+VS_API VS_COLD bool vs_histogram_observe_slow(const vs_histogram *histogram, double value);
 
 /* Linear search: faster than binary below about 35 bounds (BASELINES), and most have a dozen. */
 static inline size_t vs_histogram_bucket(const double *bounds, uint32_t bound_count, double value)
@@ -36,22 +36,25 @@ static inline size_t vs_histogram_bucket(const double *bounds, uint32_t bound_co
     return low;
 }
 
-/* Records one value, in the unit of the bounds. False if it was not finite (counted), or the handle is unbound. */
-static inline bool vs_histogram_observe(const vs_histogram *histogram, double value)
+/* The hot half of vs_histogram_observe alone: false, and nothing done or counted, where the value is not finite or this
+ * thread has no stripe at hand (see vs_counter_try_add). */
+static inline bool vs_histogram_try_observe(const vs_histogram *histogram, double value)
 {
-    if (VS_UNLIKELY(!(value - value == 0.0))) { /* NaN or infinite */
-        vs_loss_add(histogram->arena, histogram->losses, VS_LOSS_INVALID, 1);
-        return false;
-    }
-    size_t bucket = vs_histogram_bucket(histogram->bounds, histogram->bound_count, value);
     vs_word *slot = &vs_this_thread.base[histogram->arena];
     char *base = (char *)(uintptr_t)vs_load_relaxed(slot);
-    if (VS_UNLIKELY(base == NULL))
-        return vs_histogram_observe_slow(histogram, bucket, value);
+    if (VS_UNLIKELY(base == NULL || !(value - value == 0.0))) /* the last: NaN or infinite */
+        return false;
+    size_t bucket = vs_histogram_bucket(histogram->bounds, histogram->bound_count, value);
     vs_store_relaxed(slot, 0); /* hidden: see stripe.h */
     vs_tally_write_double((vs_tally_block *)(base + histogram->offset), histogram->bound_count + 1u, bucket, value);
     vs_store_release(slot, (uint64_t)(uintptr_t)base);
     return true;
+}
+
+/* Records one value, in the unit of the bounds. False if it was not finite (counted), or the handle is unbound. */
+static inline bool vs_histogram_observe(const vs_histogram *histogram, double value)
+{
+    return VS_LIKELY(vs_histogram_try_observe(histogram, value)) || vs_histogram_observe_slow(histogram, value);
 }
 
 /* Records n values that lie `stride` bytes apart. Returns how many were recorded; the rest are counted as invalid. */

@@ -131,7 +131,7 @@ cdef PyObject *slow_labels(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 # ---- Counter.inc(amount=1) ----
 
 cdef PyObject *hot_counter_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
-    if n == 0 and names == NULL and vs_counter_inc((<Counter>self).cell):
+    if n == 0 and names == NULL and vs_counter_try_add((<Counter>self).cell, 1):
         return vs_none()
     return SLOW_COUNTER_INC(self, args, n, names)
 
@@ -218,7 +218,7 @@ cdef PyObject *gauge_step(PyObject *self, PyObject *amount, double sign) except 
 # ---- Histogram.observe(value) ----
 
 cdef PyObject *hot_observe(PyObject *self, PyObject *value) noexcept:
-    if vs_float_is_float(value) and vs_histogram_observe(&(<Histogram>self).cell, vs_float_value(value)):
+    if vs_float_is_float(value) and vs_histogram_try_observe(&(<Histogram>self).cell, vs_float_value(value)):
         return vs_none()
     return SLOW_OBSERVE(self, value)
 
@@ -226,10 +226,7 @@ cdef PyObject *hot_observe(PyObject *self, PyObject *value) noexcept:
 cdef PyObject *slow_observe(PyObject *self, PyObject *value) except NULL:
     cdef double real = NAN
     bound(<Metric>self)
-    if vs_float_is_float(value):  # the fast path was here: not finite, and counted
-        if (<Metric>self).family.pedantic:
-            raise ValueError(f"{(<Metric>self).family.name}: not a finite number")
-    elif not read_double(value, &real):
+    if not read_double(value, &real):
         lose((<Metric>self).family, VS_LOSS_INVALID, TypeError, "not a number")
     elif not vs_histogram_observe(&(<Histogram>self).cell, real) and (<Metric>self).family.pedantic:
         raise ValueError(f"{(<Metric>self).family.name}: not a finite number")
@@ -240,9 +237,8 @@ cdef PyObject *slow_observe(PyObject *self, PyObject *value) except NULL:
 
 cdef PyObject *hot_record(PyObject *self, PyObject *value) noexcept:
     cdef long long integer = 0
-    # Above the range is left to the slow half here, since a clamped value is recorded and must not be recorded twice.
     if vs_long_is_long(value) and vs_read_compact(value, &integer) and \
-            0 <= integer <= (<HdrHistogram>self).cell.config.highest and vs_hdr_record(&(<HdrHistogram>self).cell, integer):
+            vs_hdr_try_record(&(<HdrHistogram>self).cell, integer):
         return vs_none()
     return SLOW_RECORD(self, value)
 

@@ -41,6 +41,7 @@ cdef extern from "vaultscope.h" nogil:
         uint64_t offset
         uint32_t arena
     vs_bool vs_counter_add(vs_counter counter, uint64_t n)
+    vs_bool vs_counter_try_add(vs_counter counter, uint64_t n)
     vs_bool vs_counter_inc(vs_counter counter)
     vs_bool vs_counter_add_double(vs_counter counter, double n)
     void vs_counter_read(vs_counter counter, uint64_t *integer, double *real)
@@ -75,6 +76,7 @@ cdef extern from "vaultscope.h" nogil:
         uint64_t losses
         uint32_t arena
         uint32_t bound_count
+    vs_bool vs_histogram_try_observe(const vs_histogram *histogram, double value)
     vs_bool vs_histogram_observe(const vs_histogram *histogram, double value)
     size_t vs_histogram_observe_many(const vs_histogram *histogram, const double *values, size_t n, ptrdiff_t stride)
 
@@ -94,6 +96,7 @@ cdef extern from "vaultscope.h" nogil:
     int64_t vs_hdr_lowest_equivalent(const vs_hdr_config *config, int64_t value)
     int64_t vs_hdr_highest_equivalent(const vs_hdr_config *config, int64_t value)
     int64_t vs_hdr_value_at_index(const vs_hdr_config *config, int32_t index)
+    vs_bool vs_hdr_try_record(const vs_hdr *hdr, int64_t value)
     vs_bool vs_hdr_record(const vs_hdr *hdr, int64_t value)
     vs_bool vs_hdr_record_times(const vs_hdr *hdr, int64_t value, uint64_t times)
     vs_bool vs_hdr_record_corrected(const vs_hdr *hdr, int64_t value, int64_t interval)

@@ -103,7 +103,15 @@ void vs_tally_mend(vs_tally_block *block, size_t n);
 /* Counts of a series' tally, 0 for counters and gauges. */
 size_t vs_metric_tally_size(const vs_metric *metric);
 
-/* series.c, for registry.c; all under the cold lock. */
+/* metric.c, for registry.c. A valid specification fills `hdr`; a new metric has its cells and is in no list; two
+ * metrics clash if they would export a sample of the same name. */
+bool vs_metric_valid(const vs_metric_spec *spec, vs_hdr_config *hdr);
+bool vs_metric_same_shape(const vs_metric *metric, const vs_metric_spec *spec, const vs_hdr_config *hdr);
+bool vs_metric_clash(const vs_metric *a, const vs_metric *b);
+vs_status vs_metric_create(vs_registry *registry, const vs_metric_spec *spec, const vs_hdr_config *hdr, vs_metric **out);
+void vs_metric_free(vs_metric *metric);
+
+/* series.c, for metric.c and registry.c; all under the cold lock. */
 vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size, uint32_t hash);
 void vs_series_list(vs_series *series);
 void vs_series_unlist(vs_series *series);

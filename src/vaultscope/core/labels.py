@@ -8,10 +8,10 @@ TYPE_CHECKING = False  # typing, collections and re together cost more at import
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RESERVED_PREFIX", "check_labels", "check_name"]
+__all__ = ["check_labels", "check_name"]
 
-# The library's own metrics.
-RESERVED_PREFIX = "vaultscope."
+# The library's own metrics, as they are declared and as they are exported.
+_RESERVED = ("vaultscope.", "vaultscope_")
 
 # Labels that the text format gives a meaning of its own.
 _TAKEN = {"counter": (), "gauge": (), "histogram": ("le",), "hdr": ("le", "quantile")}
@@ -37,10 +37,8 @@ def check_name(name: str, *, internal: bool = False) -> None:
         raise DeclarationError(
             f"metric name {name!r}: wanted dotted words of letters, digits and _, e.g. cas.put.count"
         )
-    if name.startswith(RESERVED_PREFIX) and not internal:
-        raise DeclarationError(
-            f"metric name {name!r}: names that start with {RESERVED_PREFIX!r} are the library's own"
-        )
+    if name.startswith(_RESERVED) and not internal:
+        raise DeclarationError(f"metric name {name!r}: names that start so are the library's own")
 
 
 def check_labels(name: str, kind: str, labels: Sequence[str]) -> tuple[str, ...]:

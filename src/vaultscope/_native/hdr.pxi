@@ -88,7 +88,11 @@ cdef class HdrHistogram(Metric):
         """The counts as they stand, apart from the live histogram. Counts and sum agree."""
         cdef vs_tally_totals totals
         cdef HdrCounts result = HdrCounts(self.lowest, self.highest, self.digits)
-        check(vs_series_read(bound(self), result.cells, &totals), self.family.name)
+        cdef vs_series *series = bound(self)
+        cdef vs_status status
+        with nogil:  # it may have to wait for a snapshot
+            status = vs_series_read(series, result.cells, &totals)
+        check(status, self.family.name)
         result.exact_sum = <double>totals.sum_integer
         return result
 

@@ -65,11 +65,15 @@ cdef class Histogram(Metric):
     cdef tuple read(self):
         cdef vs_tally_totals totals
         cdef size_t n = len(declared(self).bounds) + 1
+        cdef vs_series *series = bound(self)
+        cdef vs_status status
         cdef uint64_t *counts = <uint64_t *>PyMem_Calloc(n, sizeof(uint64_t))
         if counts == NULL:
             raise MemoryError
         try:
-            check(vs_series_read(bound(self), counts, &totals), self.family.name)
+            with nogil:  # it may have to wait for a snapshot
+                status = vs_series_read(series, counts, &totals)
+            check(status, self.family.name)
             return tuple([counts[i] for i in range(n)]), totals.count, totals.sum_double
         finally:
             PyMem_Free(counts)

@@ -14,8 +14,10 @@ cdef class NativeSnapshot:
         self.s = &NOTHING
 
     def __dealloc__(self):
-        if self.s != &NOTHING:
-            vs_snapshot_free(self.s)
+        cdef vs_snapshot *s = self.s
+        if s != &NOTHING:
+            with nogil:  # a large one takes milliseconds
+                vs_snapshot_free(s)
 
     @property
     def metric_count(self) -> int:
@@ -131,6 +133,7 @@ def render_text(NativeSnapshot snapshot not None, bint openmetrics=False, bint u
     cdef vs_buffer out
     cdef vs_render_options options
     cdef vs_status status
+    cdef char *copy
     memset(&out, 0, sizeof(out))
     options.format = VS_OPENMETRICS_1_0_0 if openmetrics else VS_PROMETHEUS_0_0_4
     options.names = VS_NAMES_UTF8 if utf8 else VS_NAMES_UNDERSCORES
@@ -138,6 +141,10 @@ def render_text(NativeSnapshot snapshot not None, bint openmetrics=False, bint u
         with nogil:
             status = vs_render_text(snapshot.s, &options, &out)
         check(status, "render")
-        return PyBytes_FromStringAndSize(out.data, out.size)
+        text = PyBytes_FromStringAndSize(NULL, out.size)
+        copy = PyBytes_AS_STRING(text)
+        with nogil:
+            memcpy(copy, out.data, out.size)
+        return text
     finally:
         vs_buffer_free(&out)

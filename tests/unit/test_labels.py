@@ -3,7 +3,6 @@ the limit."""
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -352,30 +351,6 @@ def test_clear(registry: Registry, family: Counter) -> None:
     assert series_of(registry, family.name) == []
     family.labels("put", "3").inc(4)
     assert registry.snapshot().value(family.name, op="put", peer="3") == 4
-
-
-def test_a_series_taken_out_while_it_is_bound(registry: Registry) -> None:
-    """A remove() that comes in the middle of labels(), from the garbage collector, leaves no unseen child
-    behind."""
-    family = registry.counter("a", labels=("x",))
-    removed: list[int] = []
-
-    def interfere(phase: str, info: dict[str, int]) -> None:
-        if family.series_count and not removed:
-            removed.append(1)
-            family.remove("1")
-
-    before = gc.get_threshold()
-    gc.callbacks.append(interfere)
-    try:
-        gc.set_threshold(1)
-        for _ in range(100):
-            family.labels("1")
-    finally:
-        gc.set_threshold(*before)
-        gc.callbacks.remove(interfere)
-    family.labels("1").inc()
-    assert registry.snapshot().value("a", x="1") == 1
 
 
 def test_many_children(registry: Registry) -> None:

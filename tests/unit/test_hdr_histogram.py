@@ -121,11 +121,12 @@ def test_pedantic_range(value: float) -> None:
 
 
 def test_times(hdr: HdrHistogram) -> None:
-    """No times at all is nothing; less than none is invalid."""
+    """No times at all is nothing; less than none, a part of one and more than 64 bits hold are invalid."""
     hdr.record_times(5, 0)
     hdr.record_times(5, 3)
-    hdr.record_times(5, -1)
-    assert (hdr.count, hdr.sum, hdr.losses["invalid"]) == (3, 15.0, 1)
+    for times in (-1, 1.5, 2**70):
+        hdr.record_times(5, times)  # type: ignore[arg-type]
+    assert (hdr.count, hdr.sum, hdr.losses["invalid"]) == (3, 15.0, 3)
 
 
 @pytest.mark.parametrize("interval", [0, -1, 101, 10**30])

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import inspect
 import time
+import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
@@ -446,3 +447,19 @@ def test_async_generator_cancelled(histogram: Histogram) -> None:
 
     asyncio.run(main())
     assert (seen, histogram.count) == (["cancelled"], 1)
+
+
+def test_a_generator_that_is_a_coroutine(histogram: Histogram) -> None:
+    """What types.coroutine made awaitable is awaitable still, and is measured."""
+
+    @histogram.timed
+    @types.coroutine
+    def nap() -> Generator[None, None, int]:
+        yield
+        return 3
+
+    async def main() -> int:
+        return await nap()
+
+    assert asyncio.run(main()) == 3
+    assert histogram.count == 1

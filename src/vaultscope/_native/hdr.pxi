@@ -21,13 +21,15 @@ cdef class HdrHistogram(Metric):
                                            digits=digits, quantiles=quantiles, buckets=buckets, max_series=max_series))
 
     def record_times(self, value, times) -> None:
-        """Records one value `times` times. A negative number of times is counted as invalid."""
+        """Records one value `times` times. A number of times that is negative, no integer or beyond 64 bits is counted
+        as invalid."""
         cdef long long integer = 0, n = 0
+        cdef double real = 0.0
         bound(self)
-        if not read_rounded(self, <PyObject *>value, &integer) or not read_rounded(self, <PyObject *>times, &n):
+        if not read_rounded(self, <PyObject *>value, &integer):
             return
-        if n < 0:
-            lose(self.family, VS_LOSS_INVALID, ValueError, "times is negative")
+        if read_number(<PyObject *>times, &n, &real) != IS_INTEGER or n < 0:
+            lose(self.family, VS_LOSS_INVALID, ValueError, "not a number of times: an integer of 64 bits, not negative")
         elif n > 0:
             vs_hdr_record_times(&self.cell, integer, n)
 

@@ -16,22 +16,6 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* An int of one digit (below 2^30), as nearly all are: saves half of what PyLong_AsLongLongAndOverflow costs. */
-    static inline int vs_small_long(PyObject *value, long long *integer)
-    {
-    #if PY_VERSION_HEX >= 0x030c0000
-        if (!PyUnstable_Long_IsCompact((PyLongObject *)value))
-            return 0;
-        *integer = PyUnstable_Long_CompactValue((PyLongObject *)value);
-        return 1;
-    #else
-        if (Py_SIZE(value) != 1)
-            return 0;
-        *integer = ((PyLongObject *)value)->ob_digit[0];
-        return 1;
-    #endif
-    }
-
     static double vs_nearest_double(PyObject *number, int sign)
     {
         double real = PyLong_AsDouble(number);
@@ -86,7 +70,6 @@ cdef extern from *:
     """
     bint vs_read_compact(PyObject *value, long long *integer)
     int vs_read_odd_number(PyObject *value, long long *integer, double *real)
-    bint vs_small_long(PyObject *value, long long *integer)
     double vs_nearest_double(PyObject *number, int sign)
     bint vs_long_is_long "PyLong_CheckExact" (PyObject *value)
     bint vs_float_is_float "PyFloat_CheckExact" (PyObject *value)
@@ -100,7 +83,7 @@ cdef inline NumberKind read_number(PyObject *value, long long *integer, double *
         real[0] = vs_float_value(value)
         return IS_REAL
     if vs_long_is_long(value):
-        if vs_small_long(value, integer):
+        if vs_read_compact(value, integer):
             return IS_INTEGER
         integer[0] = PyLong_AsLongLongAndOverflow(<object>value, &overflow)
         if overflow == 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, TypeVar, cast
 
@@ -28,6 +29,8 @@ def timed(metric: Histogram | HdrHistogram, function: F) -> F:
         wrapper = _async_generator(metric, function)
     elif inspect.isgeneratorfunction(function):
         wrapper = _generator(metric, function)
+        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            wrapper = types.coroutine(wrapper)  # it was one: what is awaited must stay so
     else:
         wrapper = _function(metric, function)
     return cast(F, functools.wraps(function)(wrapper))

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 enum { STRIPES_DEFAULT = 64, STRIPES_MAX = 1024 };
 static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(512) << 20;
@@ -65,8 +66,20 @@ vs_arena *vs_arena_at(uint32_t slot)
     return vs_load_acquire(&arenas[slot]); /* A2: acquire; pairs with A1 */
 }
 
+/* Under a limit on address space the host needs most of it: an arena of default size takes an eighth at most. */
+static void stay_modest(uint32_t stripes, uint64_t *stripe_bytes)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return;
+    while (*stripe_bytes * (stripes + 1) > limit.rlim_cur / 8 && *stripe_bytes / 2 >= STRIPE_BYTES_MIN)
+        *stripe_bytes /= 2;
+}
+
 static char *map_region(uint32_t stripes, uint64_t *stripe_bytes, bool may_shrink)
 {
+    if (may_shrink)
+        stay_modest(stripes, stripe_bytes);
     for (;;) {
         size_t bytes = (size_t)(*stripe_bytes * (stripes + 1));
         void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

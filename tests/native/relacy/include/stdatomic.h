@@ -1,0 +1,168 @@
+/* What <vaultscope/atomic.h> finds in place of the compiler's <stdatomic.h> when a model is built: each operation, with the
+ * order it was given, becomes one of Relacy's. So it is the library's own atomic.h, headers and sources that are checked.
+ *
+ *   _Atomic(T) word   a word<T>: the shared words of cells, owners and stripes
+ *   T *_Atomic link   stays a plain pointer (model.h makes `_Atomic` empty for internal.h); the operations find the
+ *                     word that stands for it by its address
+ *
+ * A word made outside a run is thread-local state (vs_this_thread, my_stripe): one value for each thread, no events. */
+#ifndef VS_RELACY_STDATOMIC_H
+#define VS_RELACY_STDATOMIC_H
+
+#include "relacy_door.h"
+
+namespace model {
+
+enum { THREADS_MAX = 4, LINKS_MAX = 64 };
+
+template <typename T> class word {
+public:
+    word() : shared_(rl::is_ctx())
+    {
+        if (shared_)
+            ::new (static_cast<void *>(storage_)) rl::atomic<T>(T());
+        clear();
+    }
+
+    ~word()
+    {
+        if (shared_)
+            shared().~atomic();
+    }
+
+    word(const word &) = delete;
+    word &operator=(const word &) = delete;
+
+    /* Thread-local words outlive a run: the model clears them when it begins. */
+    void clear()
+    {
+        for (T &value : mine_)
+            value = T();
+    }
+
+    T load(rl::memory_order order, rl::debug_info_param info) const
+    {
+        return shared_ ? shared().load(order, info) : mine_[rl::thread_index()];
+    }
+
+    void store(T value, rl::memory_order order, rl::debug_info_param info)
+    {
+        if (shared_)
+            shared().store(value, order, info);
+        else
+            mine_[rl::thread_index()] = value;
+    }
+
+    T fetch_add(T n, rl::memory_order order, rl::debug_info_param info)
+    {
+        return shared().fetch_add(n, order, info);
+    }
+
+    template <bool WEAK>
+    bool exchange(T *expected, T desired, rl::memory_order order, rl::memory_order failed, rl::debug_info_param info)
+    {
+        return shared().compare_exchange(rl::bool_t<WEAK>(), *expected, desired, order, failed, info);
+    }
+
+private:
+    rl::atomic<T> &shared() const
+    {
+        return *reinterpret_cast<rl::atomic<T> *>(const_cast<char *>(storage_));
+    }
+
+    alignas(16) char storage_[sizeof(rl::atomic<T>)];
+    T mine_[THREADS_MAX];
+    bool shared_;
+};
+
+/* The words that stand for atomic pointers, found by the address of the pointer. They are made with the object that holds the
+ * pointer (objects.h) or in the model's before(), so that their first value is seen by whoever is told of the object. */
+struct links {
+    struct entry {
+        const void *at;
+        word<void *> *to;
+    };
+
+    entry entries[LINKS_MAX];
+    unsigned count;
+
+    /* A run that failed leaves entries whose words are gone. */
+    void forget() { count = 0; }
+
+    word<void *> *find(const void *at)
+    {
+        for (unsigned i = 0; i < count; i++)
+            if (entries[i].at == at)
+                return entries[i].to;
+        RL_ASSERT(count < LINKS_MAX);
+        void *storage = (::malloc)(sizeof(word<void *>));
+        entries[count++] = entry{at, ::new (storage) word<void *>};
+        return entries[count - 1].to;
+    }
+
+    /* Ends the words of pointers that lie in [from, to): all of them by default. */
+    void drop(const void *from = nullptr, const void *to = reinterpret_cast<const void *>(UINTPTR_MAX))
+    {
+        for (unsigned i = 0; i < count;) {
+            if (entries[i].at < from || entries[i].at >= to) {
+                i++;
+                continue;
+            }
+            entry gone = entries[i];
+            entries[i] = entries[--count];
+            gone.to->~word();
+            (::free)(gone.to);
+        }
+    }
+};
+
+inline links pointers;
+
+template <typename T> struct itself {
+    typedef T type;
+};
+
+template <typename T> T load(const word<T> *at, rl::memory_order order, rl::debug_info_param info)
+{
+    return at->load(order, info);
+}
+
+template <typename T> T *load(T *const *at, rl::memory_order order, rl::debug_info_param info)
+{
+    return static_cast<T *>(pointers.find(at)->load(order, info));
+}
+
+template <typename T>
+void store(word<T> *at, typename itself<T>::type value, rl::memory_order order, rl::debug_info_param info)
+{
+    at->store(value, order, info);
+}
+
+template <typename T>
+void store(T **at, typename itself<T>::type *value, rl::memory_order order, rl::debug_info_param info)
+{
+    pointers.find(at)->store(value, order, info);
+}
+
+} // namespace model
+
+#define _Atomic(T) model::word<T>
+#define ATOMIC_LLONG_LOCK_FREE 2
+#define _Static_assert(condition, text) static_assert(true, "a word that Relacy watches is larger than eight bytes")
+
+#undef memory_order_relaxed
+#undef memory_order_acquire
+#undef memory_order_release
+#define memory_order_relaxed rl::mo_relaxed
+#define memory_order_acquire rl::mo_acquire
+#define memory_order_release rl::mo_release
+
+#define atomic_load_explicit(p, order) model::load((p), order, RL_INFO)
+#define atomic_store_explicit(p, v, order) model::store((p), (v), order, RL_INFO)
+#define atomic_fetch_add_explicit(p, n, order) ((p)->fetch_add((n), order, RL_INFO))
+#define atomic_compare_exchange_strong_explicit(p, expected, desired, order, failed) \
+    ((p)->template exchange<false>((expected), (desired), order, failed, RL_INFO))
+#define atomic_compare_exchange_weak_explicit(p, expected, desired, order, failed) \
+    ((p)->template exchange<true>((expected), (desired), order, failed, RL_INFO))
+
+#endif

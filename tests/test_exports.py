@@ -20,6 +20,8 @@ from vaultscope._native import _core
 PUBLIC = {
     "Registry",
     "default_registry",
+    "get_include",
+    "get_library_dirs",
     "Counter",
     "Gauge",
     "Histogram",

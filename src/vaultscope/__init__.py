@@ -9,6 +9,7 @@ The public names are these; everything else may change.
 """
 
 from vaultscope._native._core import library_version as _library_version
+from vaultscope._native.paths import get_include, get_library_dirs
 from vaultscope.core.metrics import Counter, Gauge, HdrCounts, HdrHistogram, Histogram
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.core.snapshot import MetricSnapshot, SeriesSnapshot, Snapshot
@@ -43,4 +44,6 @@ __all__ = [
     "VaultscopeError",
     "__version__",
     "default_registry",
+    "get_include",
+    "get_library_dirs",
 ]

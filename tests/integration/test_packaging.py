@@ -6,33 +6,11 @@ import os
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
-
-
-def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """Runs a command that must succeed; returns what it printed, and shows it if it fails."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def dist(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one sdist and the wheel that was built from it, not from the working tree."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", folder, project, cwd=folder)
-    return folder
+from installation import environment_with, run
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +32,7 @@ def wheel(dist: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a new virtual environment that holds the wheel and nothing else."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    (path,) = dist.glob("*.whl")
-    run(
-        python, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", path, cwd=dist
-    )
-    return python
+    return environment_with(dist, tmp_path_factory.mktemp("environment"))
 
 
 def test_the_sdist_is_the_source(sdist: set[str]) -> None:
@@ -100,6 +71,9 @@ def test_the_wheel_is_whole(wheel: set[str], project: Path) -> None:
         f"vaultscope/_native/_core.{suffix}",
         "vaultscope/_native/_core.pyi",
         "vaultscope/_native/native.pxd",
+        "vaultscope/__init__.pxd",
+        "vaultscope/lib/cmake/vaultscope/vaultscopeConfig.cmake",
+        "vaultscope/lib/pkgconfig/vaultscope.pc",
         "vaultscope/py.typed",
     } <= wheel
     include = project / "native" / "include"

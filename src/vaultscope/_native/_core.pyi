@@ -4,7 +4,7 @@ the runtime."""
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
-from typing_extensions import Buffer, Self, disjoint_base
+from typing_extensions import Buffer, CapsuleType, Self, disjoint_base
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -87,6 +87,7 @@ class Metric:
     def series_count(self) -> int: ...
     def remove(self, *values: object, **by_name: object) -> None: ...
     def clear(self) -> None: ...
+    def capsule(self) -> CapsuleType: ...
 
 @final
 class Counter(Metric):

@@ -61,6 +61,12 @@ cdef class Metric:
         vs_metric_clear(declared(self).metric)
         self.family.forget_children()
 
+    def capsule(self):
+        """A PyCapsule with the native handle, for C and Cython: it is named after the C type that it points to
+        (vs_counter, vs_gauge, vs_histogram or vs_hdr) and keeps this metric alive. What is written through it, without the
+        GIL too, is seen here. Raises DeclarationError for a family."""
+        return capsule_of(self)
+
     def __repr__(self):
         if self.family is None:
             return f"<{type(self).__name__} undeclared>"

@@ -1,0 +1,96 @@
+#include "cas.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sha256.h"
+
+/* root/<64 hexadecimal digits> */
+static void path_of(const cas *store, const uint8_t digest[32], char path[CAS_PATH_MAX])
+{
+    int end = snprintf(path, CAS_PATH_MAX - 64, "%s/", store->root);
+    for (int i = 0; i < 32; i++)
+        snprintf(path + end + 2 * i, 3, "%02x", digest[i]);
+}
+
+/* Writes a file of its own and gives it the object's name: of several who do that at once, link() lets one through. */
+static cas_result commit(const cas *store, const void *data, size_t size, const char *path)
+{
+    char incoming[CAS_PATH_MAX];
+    snprintf(incoming, sizeof incoming, "%.4000s/incoming-XXXXXX", store->root);
+    int descriptor = mkstemp(incoming);
+    if (descriptor < 0)
+        return CAS_IO_ERROR;
+    FILE *file = fdopen(descriptor, "wb");
+    bool whole = file != NULL && fwrite(data, 1, size, file) == size;
+    whole = (file != NULL ? fclose(file) : close(descriptor)) == 0 && whole;
+    int failed = whole ? link(incoming, path) : -1;
+    int why = errno;
+    unlink(incoming);
+    errno = why;
+    if (failed == 0) {
+        vs_counter_inc(store->in->stored);
+        vs_counter_add(store->in->put_bytes, size);
+        return CAS_OK;
+    }
+    if (whole && why == EEXIST) {
+        vs_counter_inc(store->in->duplicate);
+        return CAS_OK;
+    }
+    return CAS_IO_ERROR;
+}
+
+cas_result cas_put(const cas *store, const void *data, size_t size, uint8_t digest[32])
+{
+    int64_t start = vs_clock_monotonic_ns();
+    char path[CAS_PATH_MAX];
+    cas_result result = CAS_OK;
+    sha256(data, size, digest);
+    path_of(store, digest, path);
+    if (access(path, F_OK) == 0)
+        vs_counter_inc(store->in->duplicate);
+    else
+        result = commit(store, data, size, path);
+    vs_hdr_record(&store->in->put_duration, vs_clock_monotonic_ns() - start);
+    return result;
+}
+
+static cas_result read_and_verify(const cas *store, const uint8_t digest[32], void **data, size_t *size)
+{
+    char path[CAS_PATH_MAX];
+    path_of(store, digest, path);
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        if (errno == ENOENT) {
+            vs_counter_inc(store->in->not_found);
+            return CAS_NOT_FOUND;
+        }
+        return CAS_IO_ERROR;
+    }
+    struct stat status;
+    cas_result result = CAS_IO_ERROR;
+    if (fstat(fileno(file), &status) == 0 && (*data = malloc((size_t)status.st_size + 1)) != NULL) {
+        uint8_t actual[32];
+        *size = fread(*data, 1, (size_t)status.st_size, file);
+        sha256(*data, *size, actual);
+        result = memcmp(actual, digest, sizeof actual) == 0 ? CAS_OK : CAS_CORRUPT;
+        vs_counter_inc(result == CAS_OK ? store->in->found : store->in->corrupt);
+        if (result != CAS_OK) {
+            free(*data);
+            *data = NULL;
+        }
+    }
+    fclose(file);
+    return result;
+}
+
+cas_result cas_get(const cas *store, const uint8_t digest[32], void **data, size_t *size)
+{
+    int64_t start = vs_clock_monotonic_ns();
+    cas_result result = read_and_verify(store, digest, data, size);
+    vs_hdr_record(&store->in->get_duration, vs_clock_monotonic_ns() - start);
+    return result;
+}

@@ -1,0 +1,42 @@
+"""`cimport vaultscope`: the C interface of libvaultscope, and the native handles of Python's metrics.
+
+    from vaultscope cimport vs_counter, vs_counter_inc, vs_counter_of
+
+    cdef vs_counter puts = vs_counter_of(registry.counter("cas.put.count"))
+    with nogil:
+        vs_counter_inc(puts)
+
+Compile with `vaultscope.get_include()` and link with libvaultscope.so in `vaultscope.get_library_dirs()`.
+
+A handle is a plain struct: copy it freely, use it without the GIL, from any thread. It is valid as long as the metric
+object that it was taken from is alive (or a capsule of it): keep that object beside it, or a removed series' cells
+may be given to another. The vs_*_of functions need the GIL; each raises TypeError for a metric of another kind, and
+DeclarationError for a family with labels: take the child that `labels()` gives.
+"""
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+
+from vaultscope._native.native cimport *
+
+
+cdef inline void *vs_handle_in(object metric, const char *kind) except NULL:
+    """What the capsule of a metric of this kind points to; alive as long as the metric is."""
+    capsule = metric.capsule()
+    if not PyCapsule_IsValid(capsule, kind):
+        raise TypeError(f"{metric!r} has no {kind.decode()}")
+    return PyCapsule_GetPointer(capsule, kind)
+
+
+cdef inline vs_counter vs_counter_of(object metric) except *:
+    return (<vs_counter *>vs_handle_in(metric, b"vs_counter"))[0]
+
+
+cdef inline vs_gauge vs_gauge_of(object metric) except *:
+    return (<vs_gauge *>vs_handle_in(metric, b"vs_gauge"))[0]
+
+
+cdef inline vs_histogram vs_histogram_of(object metric) except *:
+    return (<vs_histogram *>vs_handle_in(metric, b"vs_histogram"))[0]
+
+
+cdef inline vs_hdr vs_hdr_of(object metric) except *:
+    return (<vs_hdr *>vs_handle_in(metric, b"vs_hdr"))[0]

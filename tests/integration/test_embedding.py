@@ -1,0 +1,301 @@
+"""What a C or Cython program outside does with an installed wheel, and nothing else.
+
+The examples are built as their own first lines say, and run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from installation import environment_with, run
+from prometheus_client.parser import text_string_to_metric_families
+
+THREADS, OBJECTS = 3, 40
+
+# A library in C that knows of Python only the pointer that it is given.
+BUMP_C = """
+#include <vaultscope.h>
+
+void bump(const vs_counter *counter, uint64_t times)
+{
+    while (times-- != 0)
+        vs_counter_inc(*counter);
+}
+"""
+
+# A module that uses all kinds, by both ways to say cimport.
+USER_PYX = """
+cimport vaultscope
+from vaultscope cimport *
+
+def bump(counter, int times):
+    cdef vs_counter handle = vs_counter_of(counter)
+    with nogil:
+        for i in range(times):
+            vs_counter_inc(handle)
+
+def write_all(counter, gauge, histogram, hdr):
+    cdef vaultscope.vs_counter puts = vaultscope.vs_counter_of(counter)
+    cdef vaultscope.vs_gauge used = vaultscope.vs_gauge_of(gauge)
+    cdef vaultscope.vs_histogram queries = vaultscope.vs_histogram_of(histogram)
+    cdef vaultscope.vs_hdr gets = vaultscope.vs_hdr_of(hdr)
+    with nogil:
+        vaultscope.vs_counter_add(puts, 2)
+        vaultscope.vs_gauge_set(used, 2.5)
+        vaultscope.vs_histogram_observe(&queries, 7.0)
+        vaultscope.vs_hdr_record(&gets, 184000)
+"""
+
+USER_SETUP = """
+import vaultscope
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+place = dict(include_dirs=[vaultscope.get_include()], library_dirs=vaultscope.get_library_dirs())
+modules = [Extension(name, [name + ".pyx"], libraries=["vaultscope"], **place) for name in ("user", "readme")]
+setup(name="user", ext_modules=cythonize(modules, language_level=3))
+"""
+
+
+def tool(name: str) -> str:
+    """The path of a build tool; without it these tests fail, they are not skipped."""
+    path = shutil.which(name)
+    assert path, f"{name} is not installed"
+    return path
+
+
+def samples(text: str) -> dict[str, float]:
+    """The samples of a Prometheus text, by name and labels as they stand in it: `name{label="value"}`."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, and what a Cython user has: Cython and setuptools."""
+    folder = tmp_path_factory.mktemp("user")
+    python = environment_with(dist, folder)
+    run(python, "-m", "pip", "install", "--quiet", "cython>=3.1", "setuptools>=77", cwd=folder)
+    return python
+
+
+@pytest.fixture(scope="module")
+def examples(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the examples, away from the source tree."""
+    return Path(shutil.copytree(project / "examples", tmp_path_factory.mktemp("away") / "examples"))
+
+
+def config(python: Path, *asked: str) -> list[str]:
+    """What `python -m vaultscope.config` says, a line each."""
+    return run(python, "-I", "-m", "vaultscope.config", *asked, cwd=python.parent).splitlines()
+
+
+def store_in_c(program: Path, folder: Path) -> dict[str, float]:
+    """What the C example prints after it filled a store in `folder`."""
+    folder.mkdir()
+    return samples(run(program, folder, str(THREADS), str(OBJECTS), cwd=folder))
+
+
+def check_store_in_c(got: dict[str, float]) -> None:
+    """The totals of the C example: of each thread's objects, every second one is the same for all."""
+    same = OBJECTS // 2
+    stored = same + THREADS * (OBJECTS - same)
+    assert got['cas_put_count_total{result="stored"}'] == stored
+    assert got['cas_put_count_total{result="duplicate"}'] == THREADS * OBJECTS - stored
+    assert got['cas_get_count_total{result="found"}'] == THREADS * OBJECTS
+    assert got['cas_get_count_total{result="not_found"}'] == THREADS
+    assert got['cas_get_count_total{result="corrupt"}'] == 0
+    assert got["cas_put_duration_seconds_count"] == THREADS * OBJECTS
+    assert got["cas_get_duration_seconds_count"] == THREADS * OBJECTS + THREADS
+    assert got["cas_put_duration_seconds_sum"] > 0
+
+
+@pytest.mark.parametrize("way", ["vaultscope_DIR", "CMAKE_PREFIX_PATH"])
+def test_the_store_in_c(way: str, python: Path, examples: Path, tmp_path: Path) -> None:
+    """The C example is built by CMake, in both of the ways to name a package, and its totals are exact."""
+    (directory,) = config(python, "--cmakedir")
+    place = directory if way == "vaultscope_DIR" else Path(directory).parents[2]
+    run(tool("cmake"), "-S", examples / "c", "-B", tmp_path / "b", f"-D{way}={place}", cwd=tmp_path)
+    run(tool("cmake"), "--build", tmp_path / "b", cwd=tmp_path)
+    check_store_in_c(store_in_c(tmp_path / "b" / "cas", tmp_path / "store"))
+    objects = [path for path in (tmp_path / "store").iterdir() if len(path.name) == 64]
+    assert len(objects) == OBJECTS // 2 + THREADS * (OBJECTS - OBJECTS // 2)
+    assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in objects)
+
+
+def test_another_version_is_not_found(python: Path, tmp_path: Path) -> None:
+    """find_package refuses a version that this one does not stand for: before 1.0, another minor one."""
+    (directory,) = config(python, "--cmakedir")
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.24)\nproject(user C)\nfind_package(vaultscope 0.0 REQUIRED)\n"
+    )
+    command = [tool("cmake"), "-S", tmp_path, "-B", tmp_path / "b", f"-Dvaultscope_DIR={directory}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "version" in done.stderr
+
+
+def test_pkg_config(python: Path, examples: Path, tmp_path: Path) -> None:
+    """The same with one compiler call and pkg-config, after the package was moved as a whole."""
+    package = Path(config(python, "--cmakedir")[0]).parents[2]
+    moved = Path(shutil.copytree(package, tmp_path / "moved" / "vaultscope"))
+    at = {"PKG_CONFIG_PATH": str(moved / Path(*Path(config(python, "--pkgconfigdir")[0]).parts[-2:]))}
+    ask = f"{tool('pkg-config')} vaultscope"
+    flags = f"$({ask} --cflags --libs) -Wl,-rpath,$({ask} --variable=libdir) -pthread"
+    run("bash", "-euc", f"cc -O2 c/*.c -o {tmp_path}/cas {flags}", cwd=examples, **at)
+    check_store_in_c(store_in_c(tmp_path / "cas", tmp_path / "store"))
+    linked = run("ldd", tmp_path / "cas", cwd=tmp_path)
+    assert str(tmp_path / "moved") in linked
+    assert run(tool("pkg-config"), "--modversion", "vaultscope", cwd=tmp_path, **at) == run(
+        python, "-c", "import vaultscope; print(vaultscope.__version__)", cwd=tmp_path
+    )
+
+
+def test_config_names_what_is_there(python: Path) -> None:
+    """Each answer of `python -m vaultscope.config` is in the order of asking, and names what exists."""
+    cmake, includes, libs, pkgconfig = config(python, "--cmakedir", "--includes", "--libs", "--pkgconfigdir")
+    assert (Path(cmake) / "vaultscopeConfig.cmake").is_file()
+    assert (Path(includes.removeprefix("-I")) / "vaultscope.h").is_file()
+    assert (Path(libs.split()[0].removeprefix("-L")) / "libvaultscope.so").is_file()
+    assert (Path(pkgconfig) / "vaultscope.pc").is_file()
+
+
+def test_config_asked_for_nothing(python: Path) -> None:
+    """Without a question the command fails and says which there are."""
+    done = subprocess.run([python, "-m", "vaultscope.config"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--includes" in done.stderr
+
+
+def test_the_store_in_cython(python: Path, examples: Path, tmp_path: Path) -> None:
+    """pip installs the Cython example; its threads count without the GIL, exactly, into Python's counters."""
+    quiet = ("--quiet", "--disable-pip-version-check")
+    pip = (python, "-m", "pip", "install", *quiet, "--no-build-isolation", "--no-deps")
+    run(*pip, examples / "cython", cwd=tmp_path)
+    program = """
+import hashlib, threading
+from vaultscope import Registry
+from vaultscope.edge.prometheus import render
+from vault import Store
+
+registry = Registry()
+store = Store(registry)
+data = b"".join(b"%08d" % (i % 100) for i in range(5000)) + b"end"
+threads = [threading.Thread(target=store.put_many, args=(data, 8)) for _ in range(3)]
+for thread in threads:
+    thread.start()
+puts = registry.counter("cas.put.count", "CAS put operations", labels=("result",))
+puts.labels("duplicate").inc(7)  # from here, while they run
+for thread in threads:
+    thread.join()
+assert len(store) == 101
+assert store.get(hashlib.sha256(b"00000042").digest()) == b"00000042"
+assert store.get(hashlib.sha256(b"end").digest()) == b"end"
+print(render(registry.snapshot())[0].decode())
+"""
+    got = samples(run(python, "-I", "-c", program, cwd=tmp_path))
+    assert got['cas_put_count_total{result="stored"}'] == 101
+    assert got['cas_put_count_total{result="duplicate"}'] == 3 * 5001 - 101 + 7
+    assert got["cas_put_bytes_total"] == 803
+    assert got["cas_put_duration_seconds_count"] == 3 * 5001
+
+
+@pytest.fixture(scope="module")
+def user(python: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two Cython modules, `user` and `readme`, and a C library libbump.so."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "user.pyx").write_text(USER_PYX)
+    (snippet,) = re.findall(r"^```cython\n(.*?)^```$", (project / "README.md").read_text(), re.M | re.S)
+    (folder / "readme.pyx").write_text(snippet)
+    (folder / "setup.py").write_text(USER_SETUP)
+    (folder / "bump.c").write_text(BUMP_C)
+    run(python, "setup.py", "--quiet", "build_ext", "--inplace", cwd=folder)
+    includes, libs = config(python, "--includes", "--libs")
+    run("bash", "-euc", f"cc -O2 -shared -fPIC bump.c -o libbump.so {includes} {libs}", cwd=folder)
+    return folder
+
+
+def user_prints(python: Path, user: Path, program: str) -> str:
+    """What a program prints that has the modules of `user` and one registry at hand."""
+    start = "import vaultscope, user; registry = vaultscope.Registry()\n"
+    return run(python, "-c", start + program, cwd=user, PYTHONPATH=os.fspath(user)).strip()
+
+
+def test_one_cell_for_three_languages(python: Path, user: Path) -> None:
+    """Python, Cython without the GIL and C increment the same counter at once; Python reads the exact sum."""
+    program = """
+import ctypes, threading
+
+library = ctypes.CDLL("./libbump.so")
+library.bump.argtypes = ctypes.c_void_p, ctypes.c_uint64
+pointer = ctypes.pythonapi.PyCapsule_GetPointer
+pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+
+counter = registry.counter("cas.put.count")
+capsule = counter.capsule()
+
+def in_python():
+    for _ in range(10_000):
+        counter.inc()
+
+def in_cython():
+    user.bump(counter, 200_000)
+
+def in_c():
+    library.bump(pointer(capsule, b"vs_counter"), 3_000_000)
+
+threads = [threading.Thread(target=work) for work in (in_python, in_cython, in_c) * 2]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(counter.value)
+"""
+    assert user_prints(python, user, program) == str(2 * (10_000 + 200_000 + 3_000_000))
+
+
+def test_one_copy_of_the_library(python: Path, user: Path) -> None:
+    """The extension of a user and ours share one libvaultscope.so: two would have two sets of stripes."""
+    program = "print(len({line.split()[-1] for line in open('/proc/self/maps') if 'libvaultscope' in line}))"
+    assert user_prints(python, user, program) == "1"
+
+
+def test_all_kinds_in_cython(python: Path, user: Path) -> None:
+    """Each kind is written through its handle, by `cimport vaultscope`, and read in Python."""
+    program = """
+counter, gauge = registry.counter("a.count"), registry.gauge("b")
+histogram, hdr = registry.histogram("c", unit=""), registry.hdr_histogram("d")
+user.write_all(counter, gauge, histogram, hdr)
+print(counter.value, gauge.value, histogram.counts[:3], histogram.sum, hdr.count, hdr.quantile(1))
+"""
+    assert user_prints(python, user, program) == "2 2.5 (0, 0, 1) 7.0 1 184063"
+
+
+def test_the_readme_in_cython(python: Path, user: Path) -> None:
+    """The Cython that the README shows does what is said there."""
+    program = "import readme; puts = registry.counter('a.count'); readme.put_many(puts, 5); print(puts.value)"
+    assert user_prints(python, user, program) == "5"
+
+
+@pytest.mark.parametrize(
+    ("argument", "error"),
+    [
+        ("registry.gauge('g')", "TypeError"),
+        ("registry.counter('f', labels=('x',))", "DeclarationError"),
+        ("None", "AttributeError"),
+    ],
+)
+def test_a_wrong_metric_is_refused(argument: str, error: str, python: Path, user: Path) -> None:
+    """A metric of another kind, a family and what is no metric give no handle."""
+    program = f"try: user.bump({argument}, 1)\nexcept Exception as error: print(type(error).__name__)"
+    assert user_prints(python, user, program) == error

@@ -55,6 +55,7 @@ struct vs_metric {
     struct vs_metric *_Atomic next; /* M1 on publication */
     struct vs_metric *previous;
     vs_registry *registry;
+    uint64_t sequence; /* when it was listed: as a series' */
     vs_kind kind;
     uint32_t references; /* handles to it and to its series */
     vs_text name, help, unit; /* point into `strings` */
@@ -84,7 +85,7 @@ struct vs_registry {
     vs_arena *arena;
     uint32_t references; /* handles to it, to its metrics and to its series */
     uint32_t readers;    /* snapshots under way: while there are any, nothing is freed */
-    uint64_t sequence;   /* of the series listed last */
+    uint64_t sequence;   /* of the series or metric listed last */
     uint64_t unsettled;  /* readings that did not come to rest, in all; under the read lock */
     vs_metric *_Atomic first;
     vs_metric *last;
@@ -93,7 +94,7 @@ struct vs_registry {
 };
 
 /* Readers: between enter and leave nothing that the registry's lists reach is freed. Enter returns the sequence number
- * of the last series that the reader may look at. */
+ * of the last series or metric that the reader may look at. */
 uint64_t vs_registry_enter(vs_registry *registry);
 void vs_registry_leave(vs_registry *registry);
 

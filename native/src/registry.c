@@ -156,6 +156,7 @@ static vs_metric *find_metric(vs_registry *registry, vs_text name)
 static void list_metric(vs_metric *metric)
 {
     vs_registry *registry = metric->registry;
+    metric->sequence = ++registry->sequence;
     metric->previous = registry->last;
     registry->last = metric;
     /* M1: release; pairs with M2 in snapshot.c. Without it a snapshot could reach the metric before its fields. */

@@ -17,7 +17,7 @@ typedef struct column {
 typedef struct builder {
     vs_snapshot view; /* first: vs_snapshot_free gets a pointer to it */
     column metrics, label_names, reals, labels, integers, numbers, counts_at, counts_first, counts_len, counts, text;
-    uint64_t sequence; /* of the last series to look at */
+    uint64_t sequence; /* of the last series or metric to look at */
     uint64_t *wide;    /* counts of one series, as long as the longest tally needs */
     uint64_t *scratch;
     size_t wide_size;
@@ -191,8 +191,8 @@ vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapsh
     vs_read_lock();
     b->sequence = vs_registry_enter(registry);
     /* M2: acquire; pairs with M1 in registry.c */
-    for (vs_metric *metric = vs_load_acquire(&registry->first); metric != NULL && !b->failed;
-         metric = vs_load_acquire(&metric->next))
+    for (vs_metric *metric = vs_load_acquire(&registry->first);
+         metric != NULL && metric->sequence <= b->sequence && !b->failed; metric = vs_load_acquire(&metric->next))
         if (only == NULL ||
             (metric->name.size == only->size && memcmp(metric->name.data, only->data, only->size) == 0))
             add_metric(b, metric);

@@ -1,4 +1,44 @@
 # What the handles of one declared metric share: its declaration, its native object, and the children bound so far.
+#
+# Threads and the children, also without a GIL. The dictionary is never replaced, and each single step on it is whole. What
+# takes several steps is bind-then-keep, while another thread may remove the series in between: so a child carries the
+# generation that it was bound in, remove() and clear() first take the series out and then begin a new generation, and
+# labels() gives out no child of an old one. A late `keep` does no harm then, and no lock is held that a fork could catch.
+# (Rejected: comparing generations just before keeping, which is enough only where a GIL makes the two one step.)
+
+cdef extern from *:
+    """
+    /* A new reference to dict[key], or NULL without an exception. (Cython's own dict.get() borrows in between, and without a
+     * GIL another thread may free what is borrowed.) */
+    static inline PyObject *vs_dict_get(PyObject *dict, PyObject *key)
+    {
+    #if PY_VERSION_HEX >= 0x030d0000
+        PyObject *found = NULL;
+        if (PyDict_GetItemRef(dict, key, &found) < 0)
+            PyErr_Clear();
+        return found;
+    #else
+        PyObject *found = PyDict_GetItemWithError(dict, key);
+        Py_XINCREF(found);
+        return found;
+    #endif
+    }
+    """
+    PyObject *vs_dict_get(PyObject *dict, PyObject *key)
+    uint64_t vs_load_acquire(const vs_word *word)
+    uint64_t vs_load_relaxed(const vs_word *word)
+    void vs_add_release(vs_word *word, uint64_t n)
+
+
+cdef object entry(dict entries, object key):
+    """entries[key], or None."""
+    cdef PyObject *found = vs_dict_get(<PyObject *>entries, <PyObject *>key)
+    if found == NULL:
+        return None
+    value = <object>found
+    Py_DECREF(found)
+    return value
+
 
 KINDS = {"counter": VS_COUNTER, "gauge": VS_GAUGE, "histogram": VS_HISTOGRAM, "hdr": VS_HDR}
 
@@ -17,7 +57,7 @@ cdef class Family:
     cdef double units_per_ns  # what time() multiplies nanoseconds with; 0: the unit is not one of time
     cdef bint pedantic
     cdef dict children        # str, or tuple of str -> child
-    cdef uint64_t forgotten   # how often children were taken out: see child_of
+    cdef vs_word generation   # of the children that labels() may give out
     cdef readonly str name, help, unit
     cdef readonly tuple label_names, bounds, quantiles, hdr_range
 
@@ -33,7 +73,8 @@ cdef class Family:
         return {name: vs_metric_loss_read(self.metric, <vs_loss>i) for i, name in enumerate(LOSSES)}
 
     cdef int forget_children(self) except -1:
-        self.forgotten += 1
+        # G1: release; pairs with G2 in child_of. Without it a child bound before the series went might carry the new number.
+        vs_add_release(&self.generation, 1)
         self.children.clear()
         return 0
 

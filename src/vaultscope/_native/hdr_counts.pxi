@@ -51,7 +51,6 @@ cdef class HdrCounts:
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         present(self)
-        self.shape[0] = self.config.counts_len
         fill_buffer(buffer, self, self.cells, self.shape, UINT64_ITEM, flags)
 
     def bucket(self, index) -> tuple:
@@ -216,10 +215,14 @@ cdef int allocate(HdrCounts counts, lowest, highest, digits) except -1:
     cdef uint64_t *cells = <uint64_t *>PyMem_Calloc(config.counts_len, sizeof(uint64_t))
     if cells == NULL:
         raise MemoryError
-    PyMem_Free(counts.cells)
-    counts.cells = cells
-    counts.config = config
-    counts.exact_sum = 0.0
+    with cython.critical_section(counts):
+        if counts.cells != NULL:  # a view may look at them, and a reader be at work
+            PyMem_Free(cells)
+            raise DeclarationError("HdrCounts was initialised already")
+        counts.config = config
+        counts.shape[0] = config.counts_len
+        counts.exact_sum = 0.0
+        counts.cells = cells
     return 0
 
 

@@ -32,21 +32,6 @@ cdef extern from *:
 
     static inline PyObject *vs_none(void) { Py_RETURN_NONE; }
 
-    /* A new reference to dict[key], or NULL without an exception. */
-    static inline PyObject *vs_dict_get(PyObject *dict, PyObject *key)
-    {
-    #if PY_VERSION_HEX >= 0x030d0000
-        PyObject *found = NULL;
-        if (PyDict_GetItemRef(dict, key, &found) < 0)
-            PyErr_Clear();
-        return found;
-    #else
-        PyObject *found = PyDict_GetItemWithError(dict, key);
-        Py_XINCREF(found);
-        return found;
-    #endif
-    }
-
     static inline PyObject *vs_pack(PyObject *const *args, Py_ssize_t n)
     {
         PyObject *tuple = PyTuple_New(n);
@@ -76,7 +61,6 @@ cdef extern from *:
     int METH_KEYWORDS
     int METH_O
     PyObject *vs_none()
-    PyObject *vs_dict_get(PyObject *dict, PyObject *key)
     PyObject *vs_pack(PyObject *const *args, Py_ssize_t n)
     bint vs_all_strings(PyObject *const *args, Py_ssize_t n)
     void Py_XDECREF(PyObject *)
@@ -116,7 +100,9 @@ cdef PyObject *hot_labels(PyObject *self, PyObject *const *args, Py_ssize_t n, P
             key = vs_pack(args, n)
             found = vs_dict_get(<PyObject *>(<Metric>self).family.children, key) if key != NULL else NULL
             Py_XDECREF(key)
-        if found != NULL and (<Metric>self).series == NULL:
+        # Relaxed: who calls after remove() has returned has seen its number; who calls meanwhile may get either child.
+        if found != NULL and (<Metric>self).series == NULL and \
+                (<Metric>found).generation == vs_load_relaxed(&(<Metric>self).family.generation):
             return found
         Py_XDECREF(found)
     return SLOW_LABELS(self, args, n, names)

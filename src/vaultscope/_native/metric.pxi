@@ -7,6 +7,7 @@ cdef class Metric:
     raises DeclarationError, since no series is bound yet."""
     cdef Family family
     cdef vs_series *series
+    cdef uint64_t generation  # of the family, when this child was bound
 
     def __dealloc__(self):
         if self.series != NULL:
@@ -147,22 +148,23 @@ cdef Metric child_of(Metric parent, tuple values, dict by_name):
     values = tuple([value if PyUnicode_CheckExact(value) else utf8(value).decode()
                     for value in family.in_order(values, by_name)])
     key = values[0] if len(values) == 1 else values
-    child = family.children.get(key)
-    if child is not None:
+    # G2: acquire; pairs with G1: what was removed before this generation began is not found by the bind below.
+    generation = vs_load_acquire(&family.generation)
+    cdef Metric kept = entry(family.children, key)
+    if kept is not None and kept.generation == generation:
+        return kept
+    cdef Metric child = new_handle(family, family.bind(values))
+    child.generation = generation
+    # Kept for the next time; but not if the bind was bent (the overflow series, or a value that was cut), since each such
+    # bind is counted.
+    if child.label_values != values:
         return child
-    forgotten, lost = family.forgotten, bent_binds(family)
-    child = new_handle(family, family.bind(values))
-    # Kept for the next time; but not if the bind was counted as bent, since each one is (and a value that was cut may be
-    # long), nor if a remove() or clear() came in between, which may have been of this very series.
-    if forgotten == family.forgotten and lost == bent_binds(family):
-        if len(family.children) >= CHILDREN_MAX:
-            family.children.clear()
-        family.children[key] = child
-    return child
-
-
-cdef uint64_t bent_binds(Family family):
-    return vs_metric_loss_read(family.metric, VS_LOSS_OVERFLOWED) + vs_metric_loss_read(family.metric, VS_LOSS_TRUNCATED)
+    if len(family.children) >= CHILDREN_MAX:
+        family.children.clear()
+    kept = family.children.setdefault(key, child)  # the first thread's, so that all hold the same child
+    if kept.generation < generation:
+        family.children[key] = kept = child
+    return kept
 
 
 cdef object default_registry_hook = None
@@ -176,12 +178,10 @@ def set_default_registry(hook) -> None:
 
 cdef int adopt(Metric handle, object found) except -1:
     """Makes `handle` (being initialised) another handle to what `found`, as a registry returned it, is a handle to."""
-    if handle.family is not None:
-        raise DeclarationError(f"{handle.family.name}: declared already")
     if type(found) is not type(handle):
         raise TypeError(f"the registry returned a {type(found).__name__}, not a {type(handle).__name__}")
     cdef Family family = declared(<Metric>found)
-    cdef vs_series *series = NULL
-    if (<Metric>found).series != NULL:
-        series = family.bind(())
-    return attach(handle, family, series)
+    with cython.critical_section(handle):
+        if handle.family is not None:
+            raise DeclarationError(f"{handle.family.name}: declared already")
+        return attach(handle, family, family.bind(()) if (<Metric>found).series != NULL else NULL)

@@ -42,7 +42,7 @@ cdef class NativeRegistry:
             hdr_config(&config, hdr_range[0], hdr_range[1], hdr_range[2])
             spec.hdr_lowest, spec.hdr_highest, spec.hdr_digits = hdr_range
         check(vs_registry_declare(self.registry, &spec, &metric), name)
-        cdef Family family = self.families.get(name)
+        cdef Family family = entry(self.families, name)
         if family is None or family.metric != metric:
             family = Family.__new__(Family)
             family.metric = metric  # its reference is the family's now

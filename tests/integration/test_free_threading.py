@@ -91,6 +91,26 @@ print(before, enabled())
     assert (result.stdout.split(), result.stderr) == ([gil, gil], "")
 
 
+def test_reference_counts_that_threads_would_share() -> None:
+    """Only without a GIL, and before 3.14, are handles of the default registry immortal; those of other
+    registries, and of families from which a series was removed, are freed as ever."""
+    script = """
+import sys
+from vaultscope import Counter, Registry, default_registry
+puts, family = Counter("puts"), Counter("errors", labels=("type",))
+kept = [puts, default_registry().get("puts"), family, family.labels("corrupt")]
+family.remove("corrupt")
+own = Registry().counter("errors", labels=("type",))
+freed = [family.labels("corrupt"), own, own.labels("corrupt"), Counter("puts", registry=Registry())]
+print(*[sum(sys.getrefcount(handle) > 1000 for handle in handles) for handles in (kept, freed)])
+puts.inc()
+print(default_registry().snapshot().value("puts"))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    immortal = sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info < (3, 14)
+    assert (result.stdout.split(), result.stderr) == (["4" if immortal else "0", "0", "1"], "")
+
+
 # ---- children ----
 
 

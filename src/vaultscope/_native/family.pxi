@@ -27,6 +27,7 @@ cdef extern from *:
     PyObject *vs_dict_get(PyObject *dict, PyObject *key)
     uint64_t vs_load_acquire(const vs_word *word)
     uint64_t vs_load_relaxed(const vs_word *word)
+    void vs_add_relaxed(vs_word *word, uint64_t n)
     void vs_add_release(vs_word *word, uint64_t n)
 
 
@@ -56,6 +57,7 @@ cdef class Family:
     cdef uint64_t losses
     cdef double units_per_ns  # what time() multiplies nanoseconds with; 0: the unit is not one of time
     cdef bint pedantic
+    cdef bint permanent       # lives as long as the process: see immortal.pxi
     cdef dict children        # str, or tuple of str -> child
     cdef vs_word generation   # of the children that labels() may give out
     cdef readonly str name, help, unit

@@ -161,6 +161,8 @@ cdef Metric child_of(Metric parent, tuple values, dict by_name):
         return child
     if len(family.children) >= CHILDREN_MAX:
         family.children.clear()
+    if generation == 0:  # nothing was ever taken out
+        immortalise(child)
     kept = family.children.setdefault(key, child)  # the first thread's, so that all hold the same child
     if kept.generation < generation:
         family.children[key] = kept = child
@@ -184,4 +186,6 @@ cdef int adopt(Metric handle, object found) except -1:
     with cython.critical_section(handle):
         if handle.family is not None:
             raise DeclarationError(f"{handle.family.name}: declared already")
-        return attach(handle, family, family.bind(()) if (<Metric>found).series != NULL else NULL)
+        attach(handle, family, family.bind(()) if (<Metric>found).series != NULL else NULL)
+        immortalise(handle)
+    return 0

@@ -5,6 +5,7 @@ cdef class NativeRegistry:
     """Metrics by name in the process's arena. Raises LimitError or DeclarationError if the arena cannot be had."""
     cdef vs_registry *registry
     cdef dict families
+    cdef bint permanent
 
     def __cinit__(self):
         cdef vs_arena *arena = NULL
@@ -43,7 +44,8 @@ cdef class NativeRegistry:
             spec.hdr_lowest, spec.hdr_highest, spec.hdr_digits = hdr_range
         check(vs_registry_declare(self.registry, &spec, &metric), name)
         cdef Family family = entry(self.families, name)
-        if family is None or family.metric != metric:
+        cdef bint new = family is None or family.metric != metric
+        if new:
             family = Family.__new__(Family)
             family.metric = metric  # its reference is the family's now
             family.kind = spec.kind
@@ -51,6 +53,7 @@ cdef class NativeRegistry:
             family.losses = vs_metric_losses(metric)
             family.units_per_ns = units_per_ns(unit)
             family.pedantic = pedantic
+            family.permanent = self.permanent
             family.name, family.help, family.unit = name, help, unit
             family.label_names, family.bounds, family.quantiles = label_names, bounds, quantiles
             family.hdr_range = hdr_range
@@ -59,13 +62,21 @@ cdef class NativeRegistry:
             vs_metric_release(metric)
         if not label_names:
             series = family.bind(())
-        return new_handle(family, series)
+        handle = new_handle(family, series)
+        if new:
+            immortalise(handle)
+        return handle
 
     def unregister(self, str name) -> None:
         """Takes the metric out. Raises NotFoundError."""
         cdef bytes data = utf8(name)
         check(vs_registry_unregister(self.registry, borrow(data)), name)
         self.families.pop(name, None)
+        self.permanent = False
+
+    def keep(self) -> None:
+        """Says that what is declared from now on lives as long as the process, until something is taken out."""
+        self.permanent = True
 
     def snapshot(self, only=None) -> NativeSnapshot:
         """The values of all metrics, or of the one named `only`. The GIL is released while they are read."""

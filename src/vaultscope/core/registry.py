@@ -314,6 +314,7 @@ def default_registry() -> Registry:
         with _default_lock:
             if _default is None:
                 registry = Registry()
+                registry._native.keep()
                 install_default_collectors(registry)
                 _default = registry
     return _default

@@ -51,7 +51,7 @@ cdef class HdrHistogram(Metric):
         if not PyObject_CheckBuffer(values):
             return sum([self.record_one(value) for value in values])
         items = _Items(values)
-        if items.direct(c'q'):
+        if items.are_int64():
             with nogil:
                 recorded = vs_hdr_record_many(&self.cell, <const int64_t *>items.view.buf, items.n, items.stride)
             return recorded

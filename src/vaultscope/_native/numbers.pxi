@@ -9,9 +9,6 @@ ctypedef enum NumberKind:
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
-    PyObject *PyNumber_Index(PyObject *value)
-    PyObject *PyNumber_Float(PyObject *value)
-    void PyErr_Clear()
     void Py_DECREF(PyObject *value)
 
 cdef extern from *:
@@ -189,10 +186,8 @@ cdef class _Items:
         if self.held:
             PyBuffer_Release(&self.view)
 
-    cdef inline bint direct(self, char code):
-        """True if the items are eight bytes of this format, so that C can walk them in place."""
-        if code == c'd':
-            return self.code == c'd'
+    cdef inline bint are_int64(self):
+        """True if the items are signed integers of eight bytes, so that C can walk them in place."""
         return self.code in (c'q', c'l', c'n') and self.view.itemsize == 8
 
     cdef inline const char *at(self, size_t i) noexcept nogil:

@@ -5,7 +5,7 @@
  * thread), so they are turned off for the region. Where the system refuses the space (strict overcommit, a limit on
  * address space, locked memory) the size is halved until it fits. */
 #define _GNU_SOURCE
-#include "internal.h"
+#include "reader.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-enum { STRIPES_DEFAULT = 64, STRIPES_MAX = 1024 };
+enum { STRIPES_DEFAULT = 64 };
 static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(512) << 20;
 static const uint64_t STRIPE_BYTES_MIN = UINT64_C(64) << 10;
 static const uint64_t STRIPE_BYTES_MAX = UINT64_C(64) << 30;
@@ -26,6 +26,7 @@ static struct vs_arena *_Atomic arenas[VS_ARENAS_MAX];
 
 /* Under the cold lock. A slot is never used twice: a thread may still hold the base of a stripe that was mapped there. */
 static uint32_t slots_taken;
+static uint32_t slots_again; /* a bit for each that is free once more, since no thread ever had a stripe there */
 
 void vs_cold_lock(void) { pthread_mutex_lock(&cold_mutex); }
 void vs_cold_unlock(void) { pthread_mutex_unlock(&cold_mutex); }
@@ -48,7 +49,9 @@ static void after_fork_child(void)
 {
     for (uint32_t slot = 0; slot < VS_ARENA_NONE; slot++) {
         vs_arena *arena = vs_arena_at(slot);
-        if (arena != NULL)
+        if (arena != NULL && arena->file != NULL)
+            vs_file_after_fork(arena);
+        else if (arena != NULL)
             vs_stripe_after_fork(arena);
     }
     vs_registry_after_fork();
@@ -93,39 +96,57 @@ static char *map_region(uint32_t stripes, uint64_t *stripe_bytes, bool may_shrin
     }
 }
 
-vs_status vs_arena_open(const vs_arena_options *options, vs_arena **out)
+bool vs_arena_sizes(const vs_arena_options *options, uint64_t bytes_default, uint32_t *stripes, uint64_t *stripe_bytes)
 {
-    uint32_t stripes = options->stripe_count != 0 ? options->stripe_count : STRIPES_DEFAULT;
-    uint64_t stripe_bytes = options->stripe_bytes != 0 ? options->stripe_bytes : STRIPE_BYTES_DEFAULT;
-    stripe_bytes = (stripe_bytes + 4095) & ~UINT64_C(4095);
-    if (stripes > STRIPES_MAX || stripe_bytes < STRIPE_BYTES_MIN || stripe_bytes > STRIPE_BYTES_MAX)
-        return VS_E_INVALID;
-    vs_arena *arena = calloc(1, sizeof *arena);
-    vs_word *owners = calloc(stripes + 1, sizeof *owners);
-    char *region = map_region(stripes, &stripe_bytes, options->stripe_bytes == 0);
-    if (arena == NULL || owners == NULL || region == NULL) {
-        if (region != NULL)
-            munmap(region, (size_t)(stripe_bytes * (stripes + 1)));
-        free(owners);
-        free(arena);
-        return VS_E_NO_MEMORY;
-    }
-    arena->region = region;
-    arena->region_bytes = (size_t)(stripe_bytes * (stripes + 1));
-    arena->stripe_bytes = stripe_bytes;
-    arena->stripe_count = stripes;
-    arena->owners = owners;
-    arena->cells_top = VS_CACHE_LINE; /* offset 0 is no cell */
+    *stripes = options->stripe_count != 0 ? options->stripe_count : STRIPES_DEFAULT;
+    *stripe_bytes = options->stripe_bytes != 0 ? options->stripe_bytes : bytes_default;
+    *stripe_bytes = (*stripe_bytes + 4095) & ~UINT64_C(4095);
+    return *stripes <= VS_STRIPES_MAX && *stripe_bytes >= STRIPE_BYTES_MIN && *stripe_bytes <= STRIPE_BYTES_MAX;
+}
 
+bool vs_arena_publish(vs_arena *arena)
+{
     vs_cold_lock();
-    uint32_t slot = slots_taken;
+    uint32_t slot = slots_again != 0 ? (uint32_t)__builtin_ctz(slots_again) : slots_taken;
     arena->slot = slot;
     if (slot < VS_ARENA_NONE) {
-        slots_taken++;
+        slots_again &= ~(UINT32_C(1) << slot);
+        slots_taken += slot == slots_taken;
         vs_store_release(&arenas[slot], arena); /* A1: release; pairs with A2 */
     }
     vs_cold_unlock();
-    if (slot == VS_ARENA_NONE) {
+    return slot < VS_ARENA_NONE;
+}
+
+void vs_arena_retract(vs_arena *arena)
+{
+    vs_store_release(&arenas[arena->slot], NULL); /* A1 */
+    slots_again |= UINT32_C(1) << arena->slot;
+}
+
+vs_status vs_arena_open(const vs_arena_options *options, vs_arena **out)
+{
+    uint32_t stripes;
+    uint64_t stripe_bytes;
+    if (!vs_arena_sizes(options, STRIPE_BYTES_DEFAULT, &stripes, &stripe_bytes))
+        return VS_E_INVALID;
+    vs_arena *arena = calloc(1, sizeof *arena);
+    vs_shared *shared = calloc(1, sizeof *shared);
+    char *region = map_region(stripes, &stripe_bytes, options->stripe_bytes == 0);
+    if (arena == NULL || shared == NULL || region == NULL) {
+        if (region != NULL)
+            munmap(region, (size_t)(stripe_bytes * (stripes + 1)));
+        free(shared);
+        free(arena);
+        return VS_E_NO_MEMORY;
+    }
+    arena->shared = shared;
+    arena->stripes = arena->process_base = region;
+    arena->stripe_bytes = stripe_bytes;
+    arena->stripe_count = stripes;
+    arena->token = 1;
+    vs_store_relaxed(&shared->cells_top, VS_CACHE_LINE); /* offset 0 is no cell */
+    if (!vs_arena_publish(arena)) {
         vs_arena_close(arena);
         return VS_E_FULL;
     }
@@ -159,10 +180,13 @@ vs_status vs_arena_default(vs_arena **out)
         status = number_from_environment("VAULTSCOPE_STRIPES", &stripes);
         if (status == VS_OK)
             status = number_from_environment("VAULTSCOPE_STRIPE_BYTES", &options.stripe_bytes);
-        if (status == VS_OK && stripes > STRIPES_MAX)
+        if (status == VS_OK && stripes > VS_STRIPES_MAX)
             status = VS_E_INVALID;
         options.stripe_count = (uint32_t)stripes;
-        if (status == VS_OK)
+        const char *path = getenv("VAULTSCOPE_ARENA");
+        if (status == VS_OK && path != NULL && *path != '\0')
+            status = vs_arena_open_file(path, VS_ARENA_SHARE, &options, &arena);
+        else if (status == VS_OK)
             status = vs_arena_open(&options, &arena);
     }
     *out = arena;
@@ -172,6 +196,10 @@ vs_status vs_arena_default(vs_arena **out)
 
 void vs_arena_close(vs_arena *arena)
 {
+    if (arena->file != NULL) {
+        vs_file_close(arena);
+        return;
+    }
     vs_cold_lock();
     if (arena->slot < VS_ARENA_NONE)
         vs_store_release(&arenas[arena->slot], NULL); /* A1 */
@@ -183,29 +211,21 @@ void vs_arena_close(vs_arena *arena)
             cells = next;
         }
     }
-    munmap(arena->region, arena->region_bytes);
-    free(arena->owners);
+    munmap(arena->stripes, (size_t)(arena->stripe_bytes * (arena->stripe_count + 1)));
+    free(arena->shared);
     free(arena);
 }
 
 uint32_t vs_arena_slot(const vs_arena *arena) { return arena->slot; }
 
-uint32_t vs_arena_stripes_used(const vs_arena *arena)
-{
-    /* Relaxed: a stripe that was taken this moment may be missed, as an increment of this moment may be. */
-    return vs_load_relaxed(&arena->used);
-}
-
-char *vs_arena_stripe(const vs_arena *arena, uint32_t stripe)
-{
-    return arena->region + stripe * arena->stripe_bytes;
-}
+/* ---- cells; under the cold lock ---- */
 
 /* Zeroes cells that had a life before. Nobody writes to them: their last handle is gone. */
 static void wipe(vs_arena *arena, uint64_t offset, size_t bytes)
 {
-    for (uint32_t stripe = 0; stripe <= vs_arena_stripes_used(arena); stripe++) {
-        vs_word *cells = (vs_word *)(vs_arena_stripe(arena, stripe) + offset);
+    vs_reader reader;
+    for (char *base = vs_reader_begin(&reader, arena); base != NULL; base = vs_reader_next(&reader)) {
+        vs_word *cells = (vs_word *)(base + offset);
         for (size_t i = 0; i < bytes / sizeof *cells; i++)
             if (vs_load_relaxed(&cells[i]) != 0) /* an untouched page stays untouched */
                 vs_store_relaxed(&cells[i], 0);
@@ -221,6 +241,8 @@ static vs_free_cells **free_list(vs_arena *arena, size_t bytes)
 vs_status vs_arena_cells_alloc(vs_arena *arena, size_t bytes, uint64_t *offset)
 {
     bytes = (bytes + 7) & ~(size_t)7;
+    if (arena->file != NULL)
+        return vs_file_cells_alloc(arena, bytes, offset);
     for (vs_free_cells **link = free_list(arena, bytes); *link != NULL; link = &(*link)->next) {
         vs_free_cells *cells = *link;
         if (cells->bytes != bytes)
@@ -232,17 +254,18 @@ vs_status vs_arena_cells_alloc(vs_arena *arena, size_t bytes, uint64_t *offset)
         arena->cells_used += bytes;
         return VS_OK;
     }
-    if (bytes > arena->stripe_bytes - arena->cells_top)
+    uint64_t top = vs_load_relaxed(&arena->shared->cells_top);
+    if (bytes > arena->stripe_bytes - top)
         return VS_E_FULL;
-    *offset = arena->cells_top;
-    arena->cells_top += bytes;
+    *offset = top;
+    vs_store_relaxed(&arena->shared->cells_top, top + bytes);
     arena->cells_used += bytes;
     return VS_OK;
 }
 
 void vs_arena_cells_free(vs_arena *arena, uint64_t offset, size_t bytes)
 {
-    vs_free_cells *cells = malloc(sizeof *cells);
+    vs_free_cells *cells = arena->file == NULL ? malloc(sizeof *cells) : NULL;
     if (cells == NULL)
         return; /* the cells are lost to reuse, and still shown as used */
     cells->offset = offset;
@@ -256,7 +279,7 @@ void vs_arena_cells_free(vs_arena *arena, uint64_t offset, size_t bytes)
 void vs_arena_usage(vs_arena *arena, uint64_t *used, uint64_t *limit)
 {
     vs_cold_lock();
-    *used = arena->cells_used;
+    *used = arena->file == NULL ? arena->cells_used : vs_load_relaxed(&arena->shared->cells_top);
     *limit = arena->stripe_bytes;
     vs_cold_unlock();
 }

@@ -17,6 +17,10 @@ const char *vs_status_text(vs_status status)
     case VS_E_CONFLICT: return "declared already with another shape";
     case VS_E_NOT_FOUND: return "not found";
     case VS_E_CORRUPT: return "corrupt data";
+    case VS_E_SYSTEM: return "the system refused";
+    case VS_E_FOREIGN: return "not an arena of this version";
+    case VS_E_BUSY: return "another process holds the lock";
+    case VS_E_READ_ONLY: return "opened to be read";
     }
     return "unknown status";
 }

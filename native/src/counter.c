@@ -1,5 +1,6 @@
 /* The paths of a counter that are not hot: the first write of a thread, the shared stripe, and reading. */
-#include "internal.h"
+#include "reader.h"
+#include "sum.h"
 
 static vs_counter_cell *cell_at(char *base, vs_counter counter)
 {
@@ -38,20 +39,49 @@ void vs_counter_read(vs_counter counter, uint64_t *integer, double *real)
     vs_arena *arena = counter.arena < VS_ARENA_NONE ? vs_arena_at(counter.arena) : NULL;
     if (arena == NULL)
         return;
-    uint32_t used = vs_arena_stripes_used(arena);
-    for (uint32_t stripe = 0; stripe <= used; stripe++) {
-        vs_counter_cell *cell = cell_at(vs_arena_stripe(arena, stripe), counter);
-        /* Relaxed: each word is a total of its own that only grows; a late value is one that was true a moment ago. */
-        *integer += vs_load_relaxed(&cell->integer);
-        *real += vs_double_of(vs_load_relaxed(&cell->real));
+    vs_reader reader;
+    uint64_t total;
+    vs_sum sum;
+    do {
+        total = 0;
+        sum = (vs_sum){0};
+        for (char *base = vs_reader_begin(&reader, arena); base != NULL; base = vs_reader_next(&reader)) {
+            vs_counter_cell *cell = cell_at(base, counter);
+            /* Each word is a total of its own that only grows: a late value is one that was true a moment ago.
+             * F6: acquire; pairs with F3: who sees a cell that was emptied sees the epoch of that. */
+            total += vs_load_acquire(&cell->integer);
+            vs_sum_add(&sum, vs_double_of(vs_load_acquire(&cell->real)));
+        }
+    } while (!vs_reader_stood_still(&reader));
+    *integer = total;
+    *real = vs_sum_value(&sum);
+}
+
+static void raise_integer(vs_word *cell, uint64_t to)
+{
+    uint64_t seen = vs_load_relaxed(cell);
+    while (seen < to && !vs_cas_weak_relaxed(cell, &seen, to)) {
+    }
+}
+
+static void raise_double(vs_word *cell, double to)
+{
+    uint64_t seen = vs_load_relaxed(cell);
+    while (vs_double_of(seen) < to && !vs_cas_weak_relaxed(cell, &seen, vs_bits_of(to))) {
     }
 }
 
 void vs_counter_mirror(vs_counter counter, uint64_t integer, double real)
 {
-    char *base = vs_stripe_shared(counter.arena);
-    if (base == NULL)
+    vs_arena *arena = counter.arena < VS_ARENA_NONE ? vs_arena_at(counter.arena) : NULL;
+    if (arena == NULL)
         return;
-    vs_store_relaxed(&cell_at(base, counter)->integer, integer);
-    vs_store_relaxed(&cell_at(base, counter)->real, vs_bits_of(real));
+    vs_counter_cell *cell = cell_at(vs_arena_stripe(arena, 0), counter);
+    if (arena->file != NULL) {
+        raise_integer(&cell->integer, integer);
+        raise_double(&cell->real, real);
+        return;
+    }
+    vs_store_relaxed(&cell->integer, integer);
+    vs_store_relaxed(&cell->real, vs_bits_of(real));
 }

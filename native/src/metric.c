@@ -11,15 +11,31 @@ static bool same_text(vs_text a, vs_text b)
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
-size_t vs_metric_tally_size(const vs_metric *metric)
+size_t vs_tally_size_of(const vs_metric_spec *spec, const vs_hdr_config *hdr)
 {
-    switch (metric->kind) {
-    case VS_HISTOGRAM: return metric->bound_count + 1;
-    case VS_HDR: return (size_t)metric->hdr.counts_len;
+    switch (spec->kind) {
+    case VS_HISTOGRAM: return spec->bound_count + 1;
+    case VS_HDR: return (size_t)hdr->counts_len;
     case VS_COUNTER:
     case VS_GAUGE: break;
     }
     return 0;
+}
+
+size_t vs_cell_bytes_of(vs_kind kind, size_t tally_size)
+{
+    switch (kind) {
+    case VS_COUNTER: return sizeof(vs_counter_cell);
+    case VS_GAUGE: return sizeof(vs_word);
+    case VS_HISTOGRAM:
+    case VS_HDR: break;
+    }
+    return vs_tally_bytes(tally_size);
+}
+
+bool vs_metric_has_page(const vs_metric *metric)
+{
+    return metric->mode != VS_GAUGE_LAST && metric->registry->arena->file != NULL;
 }
 
 /* ---- validity and shape ---- */
@@ -44,6 +60,11 @@ bool vs_metric_valid(const vs_metric_spec *spec, vs_hdr_config *hdr)
     for (size_t i = 0; i < spec->label_count; i++)
         if (spec->label_names[i].size == 0 || spec->label_names[i].size > VS_NAME_BYTES_MAX)
             return false;
+    if (spec->mode > VS_GAUGE_ALL || (spec->mode != VS_GAUGE_LAST && spec->kind != VS_GAUGE))
+        return false;
+    for (size_t i = 0; spec->mode == VS_GAUGE_ALL && i < spec->label_count; i++)
+        if (same_text(spec->label_names[i], VS_PID_LABEL))
+            return false;
     if (!ascending(spec->bounds, spec->bound_count) || !ascending(spec->quantiles, spec->quantile_count))
         return false;
     return spec->kind != VS_HDR || vs_hdr_config_init(hdr, spec->hdr_lowest, spec->hdr_highest, spec->hdr_digits) == VS_OK;
@@ -51,7 +72,7 @@ bool vs_metric_valid(const vs_metric_spec *spec, vs_hdr_config *hdr)
 
 bool vs_metric_same_shape(const vs_metric *metric, const vs_metric_spec *spec, const vs_hdr_config *hdr)
 {
-    if (metric->kind != spec->kind || !same_text(metric->unit, spec->unit) || metric->label_count != spec->label_count ||
+    if (metric->kind != spec->kind || metric->mode != spec->mode || !same_text(metric->unit, spec->unit) || metric->label_count != spec->label_count ||
         metric->bound_count != spec->bound_count || metric->quantile_count != spec->quantile_count)
         return false;
     for (size_t i = 0; i < spec->label_count; i++)
@@ -152,18 +173,10 @@ static bool fill(vs_metric *metric, const vs_metric_spec *spec)
     metric->bound_count = spec->bound_count;
     metric->quantile_count = spec->quantile_count;
     metric->series_max = spec->series_max;
+    metric->mode = spec->mode;
+    metric->tally_size = vs_tally_size_of(spec, &metric->hdr);
+    metric->cell_bytes = vs_cell_bytes_of(spec->kind, metric->tally_size);
     return true;
-}
-
-static size_t cell_bytes_of(const vs_metric *metric)
-{
-    switch (metric->kind) {
-    case VS_COUNTER: return sizeof(vs_counter_cell);
-    case VS_GAUGE: return sizeof(vs_word);
-    case VS_HISTOGRAM:
-    case VS_HDR: break;
-    }
-    return vs_tally_bytes(vs_metric_tally_size(metric));
 }
 
 void vs_metric_free(vs_metric *metric)
@@ -187,27 +200,18 @@ void vs_metric_free(vs_metric *metric)
     free(metric);
 }
 
-vs_status vs_metric_create(vs_registry *registry, const vs_metric_spec *spec, const vs_hdr_config *hdr, vs_metric **out)
+vs_metric *vs_metric_new(vs_registry *registry, const vs_metric_spec *spec, const vs_hdr_config *hdr)
 {
     vs_metric *metric = calloc(1, sizeof *metric);
     if (metric == NULL)
-        return VS_E_NO_MEMORY;
+        return NULL;
     metric->registry = registry;
     metric->kind = spec->kind;
     metric->hdr = *hdr;
-    vs_status status = VS_E_NO_MEMORY;
-    if (fill(metric, spec)) {
-        metric->cell_bytes = cell_bytes_of(metric);
-        status = vs_arena_cells_alloc(registry->arena, VS_LOSS_KINDS * sizeof(vs_counter_cell), &metric->losses);
-        if (status == VS_OK && !vs_series_prepare(metric))
-            status = VS_E_FULL;
-    }
-    if (status != VS_OK) {
-        vs_metric_free(metric);
-        return status;
-    }
-    *out = metric;
-    return VS_OK;
+    if (fill(metric, spec))
+        return metric;
+    vs_metric_free(metric);
+    return NULL;
 }
 
 /* ---- what handles ask ---- */

@@ -3,7 +3,7 @@
  * Ownership is one rule: a registry owns its metrics and their series; handles (to the registry, to a metric, to a series)
  * each count once in `references` of all that they hang on. What was taken out of the registry is buried, and freed when it
  * has no handle and no snapshot is under way; when the registry itself has no handle left, all of it goes. */
-#include "internal.h"
+#include "reader.h"
 
 #include <stdlib.h>
 
@@ -104,13 +104,14 @@ void vs_registry_release(vs_registry *registry)
     vs_cold_unlock();
 }
 
-uint64_t vs_registry_enter(vs_registry *registry)
+vs_status vs_registry_enter(vs_registry *registry, uint64_t *sequence)
 {
     vs_cold_lock();
+    vs_status status = vs_sync(registry);
     registry->readers++;
-    uint64_t sequence = registry->sequence;
+    *sequence = registry->sequence;
     vs_cold_unlock();
-    return sequence;
+    return status;
 }
 
 void vs_registry_leave(vs_registry *registry)
@@ -127,18 +128,17 @@ void vs_registry_after_fork(void)
 {
     for (vs_registry *registry = open_registries; registry != NULL; registry = registry->next_open) {
         registry->readers = 0;
+        if (registry->arena->file != NULL)
+            continue; /* the other threads live on in the parent, and so do their writes */
         char *mine = vs_stripe_mine(registry->arena->slot);
-        uint32_t used = vs_arena_stripes_used(registry->arena);
         for (vs_metric *metric = vs_load_relaxed(&registry->first); metric != NULL; metric = vs_load_relaxed(&metric->next)) {
-            size_t n = vs_metric_tally_size(metric);
-            if (n == 0)
-                continue;
-            for (vs_series *series = vs_load_relaxed(&metric->first); series != NULL; series = vs_load_relaxed(&series->next))
-                for (uint32_t stripe = 0; stripe <= used; stripe++) {
-                    char *base = vs_arena_stripe(registry->arena, stripe);
+            vs_series *series = metric->tally_size != 0 ? vs_load_relaxed(&metric->first) : NULL;
+            for (; series != NULL; series = vs_load_relaxed(&series->next)) {
+                vs_reader reader;
+                for (char *base = vs_reader_begin(&reader, registry->arena); base != NULL; base = vs_reader_next(&reader))
                     if (base != mine)
-                        vs_tally_mend((vs_tally_block *)(base + series->offset), n);
-                }
+                        vs_tally_mend((vs_tally_block *)(base + series->offset), metric->tally_size);
+            }
         }
     }
 }
@@ -153,7 +153,7 @@ static vs_metric *find_metric(vs_registry *registry, vs_text name)
     return NULL;
 }
 
-static void list_metric(vs_metric *metric)
+void vs_metric_list(vs_metric *metric)
 {
     vs_registry *registry = metric->registry;
     metric->sequence = ++registry->sequence;
@@ -166,7 +166,7 @@ static void list_metric(vs_metric *metric)
         vs_store_release(&registry->first, metric);
 }
 
-static void unlist_metric(vs_metric *metric)
+void vs_metric_unlist(vs_metric *metric)
 {
     vs_registry *registry = metric->registry;
     vs_metric *next = vs_load_relaxed(&metric->next); /* relaxed: under the lock */
@@ -182,20 +182,53 @@ static void unlist_metric(vs_metric *metric)
     registry->buried_metrics = metric;
 }
 
-static vs_status declare_new(vs_registry *registry, const vs_metric_spec *spec, const vs_hdr_config *hdr, vs_metric **out)
+static bool clashes(const vs_registry *registry, const vs_metric *metric)
 {
-    vs_metric *metric = NULL;
-    vs_status status = vs_metric_create(registry, spec, hdr, &metric);
-    if (status != VS_OK)
+    const vs_metric *other = vs_load_relaxed(&registry->first);
+    while (other != NULL && !vs_metric_clash(metric, other))
+        other = vs_load_relaxed(&other->next);
+    return other != NULL;
+}
+
+/* Declares what was not found: in an anonymous arena by listing it; in a file, where the file's lock is held, by a record that
+ * vs_sync then makes a metric of, as it does for other processes. */
+static vs_status declare_new(vs_registry *registry, const vs_metric_spec *spec, const vs_hdr_config *hdr)
+{
+    vs_metric *metric = vs_metric_new(registry, spec, hdr);
+    if (metric == NULL)
+        return VS_E_NO_MEMORY;
+    bool in_file = registry->arena->file != NULL;
+    vs_status status = clashes(registry, metric) ? VS_E_CONFLICT
+                       : in_file                 ? vs_sync_declare(registry, metric)
+                                                 : vs_series_prepare(metric);
+    if (status == VS_OK && !in_file) {
+        vs_metric_list(metric);
+        return VS_OK;
+    }
+    vs_metric_free(metric);
+    return status == VS_OK ? vs_sync(registry) : status;
+}
+
+static vs_status find_or_declare(vs_registry *registry, const vs_metric_spec *spec, const vs_hdr_config *hdr, vs_metric **out)
+{
+    vs_arena *arena = registry->arena;
+    vs_status status = vs_sync(registry);
+    *out = status == VS_OK ? find_metric(registry, spec->name) : NULL;
+    if (status != VS_OK || *out != NULL)
         return status;
-    for (vs_metric *other = vs_load_relaxed(&registry->first); other != NULL; other = vs_load_relaxed(&other->next))
-        if (vs_metric_clash(metric, other)) {
-            vs_metric_free(metric);
-            return VS_E_CONFLICT;
-        }
-    list_metric(metric);
-    *out = metric;
-    return VS_OK;
+    if (arena->file == NULL) {
+        status = declare_new(registry, spec, hdr);
+    } else {
+        status = vs_file_lock(arena);
+        if (status != VS_OK)
+            return status;
+        status = vs_sync(registry);
+        if (status == VS_OK && find_metric(registry, spec->name) == NULL)
+            status = declare_new(registry, spec, hdr);
+        vs_file_unlock(arena);
+    }
+    *out = status == VS_OK ? find_metric(registry, spec->name) : NULL;
+    return status == VS_OK && *out == NULL ? VS_E_NO_MEMORY : status;
 }
 
 vs_status vs_registry_declare(vs_registry *registry, const vs_metric_spec *spec, vs_metric **out)
@@ -203,12 +236,12 @@ vs_status vs_registry_declare(vs_registry *registry, const vs_metric_spec *spec,
     vs_hdr_config hdr = {0};
     if (!vs_metric_valid(spec, &hdr))
         return VS_E_INVALID;
+    if (registry->arena->file != NULL && vs_file_read_only(registry->arena))
+        return VS_E_READ_ONLY;
     vs_cold_lock();
-    vs_metric *metric = find_metric(registry, spec->name);
-    vs_status status = VS_OK;
-    if (metric == NULL)
-        status = declare_new(registry, spec, &hdr, &metric);
-    else if (!vs_metric_same_shape(metric, spec, &hdr))
+    vs_metric *metric = NULL;
+    vs_status status = find_or_declare(registry, spec, &hdr, &metric);
+    if (status == VS_OK && !vs_metric_same_shape(metric, spec, &hdr))
         status = VS_E_CONFLICT;
     if (status == VS_OK) {
         metric->references++;
@@ -222,13 +255,32 @@ vs_status vs_registry_declare(vs_registry *registry, const vs_metric_spec *spec,
 vs_status vs_registry_unregister(vs_registry *registry, vs_text name)
 {
     vs_cold_lock();
-    vs_metric *metric = find_metric(registry, name);
-    if (metric != NULL) {
-        unlist_metric(metric);
-        vs_registry_settle(registry);
+    bool in_file = registry->arena->file != NULL;
+    vs_status status = in_file ? vs_file_lock(registry->arena) : VS_OK;
+    if (status == VS_OK) {
+        status = vs_sync(registry);
+        vs_metric *metric = status == VS_OK ? find_metric(registry, name) : NULL;
+        if (metric != NULL) {
+            if (in_file)
+                vs_sync_state(registry, metric->state, VS_RECORD_REMOVED);
+            vs_metric_unlist(metric);
+            vs_registry_settle(registry);
+        } else if (status == VS_OK) {
+            status = VS_E_NOT_FOUND;
+        }
+        if (in_file)
+            vs_file_unlock(registry->arena);
     }
     vs_cold_unlock();
-    return metric != NULL ? VS_OK : VS_E_NOT_FOUND;
+    return status;
+}
+
+uint64_t vs_registry_removals(vs_registry *registry)
+{
+    vs_cold_lock();
+    uint64_t removals = registry->changes;
+    vs_cold_unlock();
+    return removals;
 }
 
 void vs_metric_retain(vs_metric *metric)

@@ -124,6 +124,13 @@ static void append_own(const vs_snapshot *snapshot, vs_text_format format, vs_bu
     append_own_header(out, format, "vaultscope_unsettled_reads", "counter", "Reads of a histogram that a writer held up.",
                       "");
     append_row(out, "vaultscope_unsettled_reads", "_total", snapshot->unsettled);
+    if (!snapshot->in_file)
+        return;
+    append_own_header(out, format, "vaultscope_processes", "gauge", "Processes that share the arena.", "");
+    append_row(out, "vaultscope_processes", "", snapshot->processes);
+    append_own_header(out, format, "vaultscope_processes_refused", "counter",
+                      "Processes that the arena had no room for: their own gauges are not shown.", "");
+    append_row(out, "vaultscope_processes_refused", "_total", snapshot->processes_refused);
 }
 
 static void append_metric(vs_sheet *sheet, const vs_snapshot_metric *metric, vs_buffer *out)

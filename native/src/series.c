@@ -60,9 +60,11 @@ static bool make_room(vs_metric *metric)
     return true;
 }
 
-void vs_series_list(vs_series *series)
+bool vs_series_list(vs_series *series)
 {
     vs_metric *metric = series->metric;
+    if (!make_room(metric))
+        return false;
     vs_series **bucket = bucket_of(metric, series->hash);
     series->chain = *bucket;
     *bucket = series;
@@ -78,6 +80,7 @@ void vs_series_list(vs_series *series)
         vs_store_release(&series->previous->next, series);
     else
         vs_store_release(&metric->first, series);
+    return true;
 }
 
 /* Takes the series out of list and table. A snapshot that stands on it still finds the way on: `next` is left as it is
@@ -107,21 +110,30 @@ void vs_series_unlist(vs_series *series)
 
 /* ---- life ---- */
 
-vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size, uint32_t hash)
+vs_series *vs_series_new(vs_metric *metric, const char *labels, size_t size, uint64_t offset)
 {
     vs_series *series = calloc(1, sizeof *series + size + 1);
     if (series == NULL)
         return NULL;
-    if (vs_arena_cells_alloc(metric->registry->arena, metric->cell_bytes, &series->offset) != VS_OK) {
-        free(series);
-        return NULL;
-    }
     series->metric = metric;
-    series->hash = hash;
+    series->offset = offset;
+    series->hash = hash_of(labels, size);
     series->labels_size = (uint32_t)size;
     series->counted = true;
     if (size != 0)
         memcpy(series->labels, labels, size);
+    return series;
+}
+
+/* With cells of its own, in an anonymous arena. NULL: no memory, or no cells. */
+static vs_series *create(vs_metric *metric, const char *labels, size_t size)
+{
+    uint64_t offset;
+    if (vs_arena_cells_alloc(metric->registry->arena, metric->cell_bytes, &offset) != VS_OK)
+        return NULL;
+    vs_series *series = vs_series_new(metric, labels, size, offset);
+    if (series == NULL)
+        vs_arena_cells_free(metric->registry->arena, offset, metric->cell_bytes);
     return series;
 }
 
@@ -186,59 +198,90 @@ static bool render_key(const vs_metric *metric, const vs_text *values, vs_buffer
 
 /* ---- binding ---- */
 
-static vs_series *overflow_of(vs_metric *metric)
+bool vs_series_overflow_key(const vs_metric *metric, vs_buffer *key)
 {
-    vs_series *series = metric->overflow;
-    if (series == NULL) {
-        vs_text values[VS_LABELS_MAX];
-        vs_buffer key = {0};
-        uint64_t truncated = 0;
-        for (size_t i = 0; i < metric->label_count; i++)
-            values[i] = (vs_text){OVERFLOW_VALUE, sizeof OVERFLOW_VALUE - 1};
-        if (render_key(metric, values, &key, &truncated))
-            series = vs_series_create(metric, key.data, key.size, hash_of(key.data, key.size));
-        vs_buffer_free(&key);
-        if (series == NULL)
-            return NULL;
-        series->counted = false;
-        metric->overflow = series;
-    }
-    return series;
+    vs_text values[VS_LABELS_MAX];
+    uint64_t truncated = 0;
+    for (size_t i = 0; i < metric->label_count; i++)
+        values[i] = (vs_text){OVERFLOW_VALUE, sizeof OVERFLOW_VALUE - 1};
+    return render_key(metric, values, key, &truncated);
 }
 
-/* Made when the metric is declared, so that it is there when nothing else can be had. */
-bool vs_series_prepare(vs_metric *metric)
+vs_status vs_series_prepare(vs_metric *metric)
 {
-    if (!make_room(metric))
-        return false;
-    if (metric->label_count != 0)
-        return overflow_of(metric) != NULL;
-    vs_series *series = vs_series_create(metric, "", 0, hash_of("", 0));
+    vs_status status =
+        vs_arena_cells_alloc(metric->registry->arena, VS_LOSS_KINDS * sizeof(vs_counter_cell), &metric->losses);
+    if (status != VS_OK)
+        return status;
+    vs_buffer key = {0};
+    bool labelled = metric->label_count != 0;
+    vs_series *series = NULL;
+    if (!labelled || vs_series_overflow_key(metric, &key))
+        series = create(metric, key.data, key.size);
+    vs_buffer_free(&key);
     if (series == NULL)
-        return false;
-    vs_series_list(series);
-    return true;
+        return VS_E_FULL;
+    if (labelled) {
+        series->counted = false;
+        metric->overflow = series;
+        return VS_OK;
+    }
+    if (vs_series_list(series))
+        return VS_OK;
+    vs_series_free(series);
+    return VS_E_NO_MEMORY;
+}
+
+/* What a bind beyond the limits is answered with. NULL: no memory to list it with. */
+static vs_series *answer_overflow(vs_metric *metric)
+{
+    vs_series *overflow = metric->overflow;
+    if (overflow == NULL || overflow->listed)
+        return overflow;
+    if (overflow->state != NULL && vs_file_lock(metric->registry->arena) == VS_OK) {
+        vs_sync_state(metric->registry, overflow->state, VS_RECORD_LISTED);
+        vs_file_unlock(metric->registry->arena);
+    }
+    return vs_series_list(overflow) ? overflow : NULL;
+}
+
+/* Makes a series that was not found. NULL: there is no room, or no memory. */
+static vs_series *make(vs_metric *metric, const char *labels, size_t size, uint32_t hash)
+{
+    vs_arena *arena = metric->registry->arena;
+    if (arena->file == NULL) {
+        vs_series *series = create(metric, labels, size);
+        if (series == NULL || vs_series_list(series))
+            return series;
+        vs_series_free(series);
+        return NULL;
+    }
+    if (vs_file_lock(arena) != VS_OK)
+        return NULL;
+    if (vs_sync(metric->registry) == VS_OK && find(metric, labels, size, hash) == NULL &&
+        vs_sync_bind(metric, labels, size) == VS_OK)
+        vs_sync(metric->registry);
+    vs_file_unlock(arena);
+    return find(metric, labels, size, hash);
 }
 
 static vs_series *find_or_make(vs_metric *metric, const char *labels, size_t size)
 {
     uint32_t hash = hash_of(labels, size);
+    vs_sync(metric->registry); /* if it cannot, what is known is served */
     vs_series *series = find(metric, labels, size, hash);
     if (series != NULL)
         return series;
     vs_series *overflow = metric->overflow;
     bool full = metric->series_max != 0 && metric->series_count >= metric->series_max;
     bool is_overflow = overflow != NULL && overflow->labels_size == size && memcmp(overflow->labels, labels, size) == 0;
-    if (!full && !is_overflow && make_room(metric))
-        series = vs_series_create(metric, labels, size, hash);
-    if (series == NULL) {
-        series = overflow;
-        if (!is_overflow)
-            vs_loss_add(vs_metric_arena(metric), metric->losses, VS_LOSS_OVERFLOWED, 1);
-    }
-    if (!series->listed)
-        vs_series_list(series);
-    return series;
+    if (!full && !is_overflow)
+        series = make(metric, labels, size, hash);
+    if (series != NULL)
+        return series;
+    if (!is_overflow)
+        vs_loss_add(vs_metric_arena(metric), metric->losses, VS_LOSS_OVERFLOWED, 1);
+    return answer_overflow(metric);
 }
 
 vs_status vs_metric_bind(vs_metric *metric, const vs_text *values, size_t count, vs_series **out)
@@ -256,10 +299,34 @@ vs_status vs_metric_bind(vs_metric *metric, const vs_text *values, size_t count,
     vs_cold_lock();
     vs_series *series =
         count == 0 ? vs_load_relaxed(&metric->first) : find_or_make(metric, key.data, key.size);
-    *out = retain(series);
+    if (series != NULL)
+        *out = retain(series);
     vs_cold_unlock();
     vs_buffer_free(&key);
-    return VS_OK;
+    return series != NULL ? VS_OK : VS_E_NO_MEMORY;
+}
+
+/* Takes a series out, for all processes. Under the cold lock and the file's. */
+static void forget(vs_series *series)
+{
+    if (series->state != NULL)
+        vs_sync_state(series->metric->registry, series->state, VS_RECORD_REMOVED);
+    vs_series_unlist(series);
+}
+
+static vs_status lock_for_removal(vs_registry *registry)
+{
+    vs_status status = registry->arena->file != NULL ? vs_file_lock(registry->arena) : VS_OK;
+    if (status == VS_OK && (status = vs_sync(registry)) != VS_OK)
+        vs_file_unlock(registry->arena);
+    return status;
+}
+
+static void unlock_after_removal(vs_registry *registry)
+{
+    if (registry->arena->file != NULL)
+        vs_file_unlock(registry->arena);
+    vs_registry_settle(registry);
 }
 
 vs_status vs_metric_remove(vs_metric *metric, const vs_text *values, size_t count)
@@ -273,30 +340,36 @@ vs_status vs_metric_remove(vs_metric *metric, const vs_text *values, size_t coun
         return VS_E_NO_MEMORY;
     }
     vs_cold_lock();
-    vs_series *series = find(metric, key.data, key.size, hash_of(key.data, key.size));
-    vs_status status = series == NULL ? VS_E_NOT_FOUND : series == metric->overflow ? VS_E_INVALID : VS_OK;
+    vs_status status = lock_for_removal(metric->registry);
     if (status == VS_OK) {
-        vs_series_unlist(series);
-        vs_registry_settle(metric->registry);
+        vs_series *series = find(metric, key.data, key.size, hash_of(key.data, key.size));
+        status = series == NULL ? VS_E_NOT_FOUND : series == metric->overflow ? VS_E_INVALID : VS_OK;
+        if (status == VS_OK)
+            forget(series);
+        unlock_after_removal(metric->registry);
     }
     vs_cold_unlock();
     vs_buffer_free(&key);
     return status;
 }
 
-void vs_metric_clear(vs_metric *metric)
+vs_status vs_metric_clear(vs_metric *metric)
 {
     if (metric->label_count == 0)
-        return;
+        return VS_OK;
     vs_cold_lock();
-    for (vs_series *series = vs_load_relaxed(&metric->first); series != NULL;) {
-        vs_series *next = vs_load_relaxed(&series->next);
-        if (series != metric->overflow)
-            vs_series_unlist(series);
-        series = next;
+    vs_status status = lock_for_removal(metric->registry);
+    if (status == VS_OK) {
+        for (vs_series *series = vs_load_relaxed(&metric->first); series != NULL;) {
+            vs_series *next = vs_load_relaxed(&series->next);
+            if (series != metric->overflow)
+                forget(series);
+            series = next;
+        }
+        unlock_after_removal(metric->registry);
     }
-    vs_registry_settle(metric->registry);
     vs_cold_unlock();
+    return status;
 }
 
 /* ---- handles ---- */
@@ -312,7 +385,8 @@ vs_counter vs_series_counter(const vs_series *series)
 
 vs_gauge vs_series_gauge(const vs_series *series)
 {
-    return (vs_gauge){(vs_word *)(vs_arena_stripe(series->metric->registry->arena, 0) + series->offset)};
+    const vs_arena *arena = series->metric->registry->arena;
+    return (vs_gauge){vs_metric_has_page(series->metric) ? &arena->process_base : &arena->stripes, series->offset};
 }
 
 vs_histogram vs_series_histogram(const vs_series *series)
@@ -340,7 +414,7 @@ vs_status vs_series_read(vs_series *series, uint64_t *counts, vs_tally_totals *t
         vs_counter_read(vs_series_counter(series), &totals->sum_integer, &totals->sum_double);
         return VS_OK;
     }
-    size_t n = vs_metric_tally_size(metric);
+    size_t n = metric->tally_size;
     uint64_t *scratch = malloc(n * sizeof *scratch);
     if (scratch == NULL)
         return VS_E_NO_MEMORY;

@@ -4,6 +4,7 @@
  * the registry's lists without a lock: new series may appear behind it, removed ones stay readable until it leaves. */
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A column that grows. */
@@ -17,6 +18,8 @@ typedef struct column {
 typedef struct builder {
     vs_snapshot view; /* first: vs_snapshot_free gets a pointer to it */
     column metrics, label_names, reals, labels, integers, numbers, counts_at, counts_first, counts_len, counts, text;
+    vs_process *processes; /* whose gauges are shown */
+    size_t process_count;
     uint64_t sequence; /* of the last series or metric to look at */
     uint64_t *wide;    /* counts of one series, as long as the longest tally needs */
     uint64_t *scratch;
@@ -86,10 +89,9 @@ static bool widen(builder *b, size_t n)
 
 static void add_tally(builder *b, const vs_metric *metric, const vs_series *series)
 {
-    size_t n = vs_metric_tally_size(metric);
+    size_t n = metric->tally_size;
     if (!widen(b, n))
         return;
-    memset(b->wide, 0, n * sizeof *b->wide);
     vs_tally_totals totals = {0};
     vs_tally_read(metric->registry->arena, series->offset, n, metric->kind == VS_HISTOGRAM, b->wide, b->scratch, &totals);
     metric->registry->unsettled += totals.unsettled;
@@ -110,8 +112,66 @@ static void add_tally(builder *b, const vs_metric *metric, const vs_series *seri
         memcpy(at, b->wide + first, (end - first) * sizeof *at);
 }
 
+static void add_number(builder *b, uint64_t integer, double number)
+{
+    PUSH(b, integers, uint64_t, integer);
+    PUSH(b, numbers, double, number);
+    PUSH(b, counts_at, size_t, b->counts.size);
+    PUSH(b, counts_first, uint32_t, 0);
+    PUSH(b, counts_len, uint32_t, 0);
+}
+
+/* What a process wrote to its own cell; 0 if it never did. */
+static uint64_t packed_gauge(const vs_process *process, const vs_series *series)
+{
+    return vs_load_relaxed((const vs_word *)(process->gauges + series->offset));
+}
+
+/* A series for each process: its labels, and pid="123". */
+static void add_gauge_of_each(builder *b, const vs_series *series)
+{
+    for (size_t i = 0; i < b->process_count; i++) {
+        uint64_t packed = packed_gauge(&b->processes[i], series);
+        if (packed == 0)
+            continue;
+        char pid[40];
+        int size = snprintf(pid, sizeof pid, "%spid=\"%llu\"", series->labels_size != 0 ? "," : "",
+                            (unsigned long long)b->processes[i].pid);
+        vs_span32 labels = keep(b, (vs_text){series->labels, series->labels_size});
+        char *at = append(b, &b->text, (size_t)size);
+        if (at == NULL)
+            return;
+        memcpy(at - 1, pid, (size_t)size + 1); /* over the NUL after the labels */
+        labels.size += (uint32_t)size;
+        PUSH(b, labels, vs_span32, labels);
+        add_number(b, 0, vs_gauge_unpack(packed));
+    }
+}
+
+static double combined_gauge(const builder *b, vs_gauge_mode mode, const vs_series *series)
+{
+    double combined = 0.0;
+    bool any = false;
+    for (size_t i = 0; i < b->process_count; i++) {
+        uint64_t packed = packed_gauge(&b->processes[i], series);
+        if (packed == 0)
+            continue;
+        double value = vs_gauge_unpack(packed);
+        if (!any || value != value || (mode == VS_GAUGE_MIN && value < combined) || (mode == VS_GAUGE_MAX && value > combined))
+            combined = mode == VS_GAUGE_SUM ? combined + value : value;
+        else if (mode == VS_GAUGE_SUM)
+            combined += value;
+        any = true;
+    }
+    return combined;
+}
+
 static void add_series(builder *b, const vs_metric *metric, const vs_series *series)
 {
+    if (metric->mode == VS_GAUGE_ALL) {
+        add_gauge_of_each(b, series);
+        return;
+    }
     PUSH(b, labels, vs_span32, keep(b, (vs_text){series->labels, series->labels_size}));
     if (metric->kind == VS_HISTOGRAM || metric->kind == VS_HDR) {
         add_tally(b, metric, series);
@@ -121,13 +181,11 @@ static void add_series(builder *b, const vs_metric *metric, const vs_series *ser
     double number = 0.0;
     if (metric->kind == VS_COUNTER)
         vs_counter_read(vs_series_counter(series), &integer, &number);
-    else
+    else if (metric->mode == VS_GAUGE_LAST)
         number = vs_gauge_read(vs_series_gauge(series));
-    PUSH(b, integers, uint64_t, integer);
-    PUSH(b, numbers, double, number);
-    PUSH(b, counts_at, size_t, b->counts.size);
-    PUSH(b, counts_first, uint32_t, 0);
-    PUSH(b, counts_len, uint32_t, 0);
+    else
+        number = combined_gauge(b, metric->mode, series);
+    add_number(b, integer, number);
 }
 
 static void add_metric(builder *b, vs_metric *metric)
@@ -140,6 +198,10 @@ static void add_metric(builder *b, vs_metric *metric)
     m.label_names = b->label_names.size;
     for (size_t i = 0; i < metric->label_count; i++)
         PUSH(b, label_names, vs_span32, keep(b, metric->label_names[i]));
+    if (metric->mode == VS_GAUGE_ALL) {
+        PUSH(b, label_names, vs_span32, keep(b, VS_PID_LABEL));
+        m.label_count++;
+    }
     m.bound_count = (uint32_t)metric->bound_count;
     m.bounds = keep_reals(b, metric->bounds, metric->bound_count);
     m.quantile_count = (uint32_t)metric->quantile_count;
@@ -188,8 +250,12 @@ vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapsh
     b->counts_first.item = b->counts_len.item = sizeof(uint32_t);
     b->text.item = 1;
 
+    vs_arena *arena = registry->arena;
+    vs_arena_reap(arena);
+    if (vs_processes_list(arena, &b->processes, &b->process_count) != VS_OK)
+        b->failed = true;
     vs_read_lock();
-    b->sequence = vs_registry_enter(registry);
+    vs_status status = vs_registry_enter(registry, &b->sequence);
     /* M2: acquire; pairs with M1 in registry.c */
     for (vs_metric *metric = vs_load_acquire(&registry->first);
          metric != NULL && metric->sequence <= b->sequence && !b->failed; metric = vs_load_acquire(&metric->next))
@@ -202,13 +268,17 @@ vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapsh
 
     free(b->wide);
     free(b->scratch);
+    vs_processes_free(b->processes);
     b->wide = b->scratch = NULL;
-    vs_arena_usage(registry->arena, &b->view.arena_used, &b->view.arena_limit);
-    vs_stripe_usage(registry->arena->slot, &b->view.stripes_total, &b->view.stripes_held);
+    b->view.in_file = arena->file != NULL;
+    b->view.processes = b->process_count;
+    b->view.processes_refused = arena->file != NULL ? vs_file_refused(arena) : 0;
+    vs_arena_usage(arena, &b->view.arena_used, &b->view.arena_limit);
+    vs_stripe_usage(arena->slot, &b->view.stripes_total, &b->view.stripes_held);
     publish(b);
-    if (b->failed) {
+    if (b->failed || status != VS_OK) {
         vs_snapshot_free(&b->view);
-        return VS_E_NO_MEMORY;
+        return status != VS_OK ? status : VS_E_NO_MEMORY;
     }
     *out = &b->view;
     return VS_OK;

@@ -14,6 +14,9 @@ enum { TAKING = UINT32_MAX };
 static _Thread_local vs_word32 my_stripe[VS_ARENAS_MAX];
 static _Thread_local bool exiting;
 
+/* The number of releases, plus 1, at which this thread last found no stripe: it need not look again before the next. */
+static _Thread_local vs_word none_free[VS_ARENAS_MAX];
+
 static pthread_key_t exit_key;
 
 static void release_stripes(void *unused)
@@ -30,9 +33,9 @@ static void release_stripes(void *unused)
             continue;
         /* O1: release; pairs with O2 in vs_stripe_attach. Without it the next owner could add to values that lack this
          * thread's last increments. */
-        vs_store_release(&arena->owners[stripe], 0);
-        /* Relaxed: a hint only. Too high makes a thread use the shared stripe once more than it must. */
-        vs_add_relaxed(&arena->held, (uint32_t)-1);
+        vs_store_release(&arena->shared->owners[stripe], 0);
+        /* Relaxed: a hint only. Seen late, or never if the process is killed here, a thread shares longer than it must. */
+        vs_add_relaxed(&arena->shared->releases, 1u);
     }
 }
 
@@ -42,11 +45,14 @@ __attribute__((constructor)) static void make_exit_key(void)
     pthread_key_create(&exit_key, release_stripes);
 }
 
-static void raise_used(vs_arena *arena, uint32_t stripe)
+/* Says that the stripe holds values, for readers and for the fold. Only its owner does, and fold.c for a stripe that it holds.
+ * Relaxed: a stripe whose bit is not seen yet is one whose first increment is not seen yet. */
+static void mark_dirty(vs_shared *shared, uint32_t stripe)
 {
-    uint32_t seen = vs_load_relaxed(&arena->used);
-    while (seen < stripe && !vs_cas_weak_relaxed(&arena->used, &seen, stripe)) {
-    }
+    uint64_t bit = UINT64_C(1) << stripe % 64;
+    for (uint32_t parity = 0; parity < 2; parity++)
+        if ((vs_load_relaxed(&shared->dirty[parity][stripe / 64]) & bit) == 0)
+            vs_or_relaxed(&shared->dirty[parity][stripe / 64], bit);
 }
 
 char *vs_stripe_attach(uint32_t slot)
@@ -54,24 +60,32 @@ char *vs_stripe_attach(uint32_t slot)
     if (slot >= VS_ARENA_NONE || exiting || vs_load_relaxed(&my_stripe[slot]) != 0)
         return NULL; /* the last: owned but hidden, so this is a signal handler inside a write */
     vs_arena *arena = vs_arena_at(slot);
-    if (arena == NULL || vs_load_relaxed(&arena->held) >= arena->stripe_count)
+    if (arena == NULL || arena->token == 0)
+        return NULL;
+    vs_shared *shared = arena->shared;
+    uint64_t releases = vs_load_relaxed(&shared->releases);
+    if (vs_load_relaxed(&none_free[slot]) == releases + 1)
         return NULL;
     vs_store_relaxed(&my_stripe[slot], TAKING);
     for (uint32_t stripe = 1; stripe <= arena->stripe_count; stripe++) {
         uint64_t nobody = 0;
-        if (vs_load_relaxed(&arena->owners[stripe]) != 0)
+        if (vs_load_relaxed(&shared->owners[stripe]) != 0)
             continue;
         /* O2: acquire; pairs with O1: the values that the last owner left are seen whole. */
-        if (!vs_cas_acquire(&arena->owners[stripe], &nobody, (uint64_t)(uintptr_t)&vs_this_thread))
+        if (!vs_cas_acquire(&shared->owners[stripe], &nobody, arena->token))
             continue;
-        vs_add_relaxed(&arena->held, 1u);
-        raise_used(arena, stripe);
+        if (arena->file != NULL && !vs_file_back_stripe(arena, stripe)) {
+            vs_store_release(&shared->owners[stripe], 0); /* O1 */
+            break;
+        }
+        mark_dirty(shared, stripe);
         pthread_setspecific(exit_key, &vs_this_thread);
         char *base = vs_arena_stripe(arena, stripe);
         vs_store_relaxed(&vs_this_thread.base[slot], (uint64_t)(uintptr_t)base);
         vs_store_release(&my_stripe[slot], stripe); /* O3: for this thread's signal handlers: after the base */
         return base;
     }
+    vs_store_relaxed(&none_free[slot], releases + 1);
     vs_store_relaxed(&my_stripe[slot], 0);
     return NULL;
 }
@@ -86,19 +100,33 @@ void vs_stripe_usage(uint32_t slot, uint32_t *total, uint32_t *held)
 {
     vs_arena *arena = slot < VS_ARENA_NONE ? vs_arena_at(slot) : NULL;
     *total = arena != NULL ? arena->stripe_count : 0;
-    *held = arena != NULL ? vs_load_relaxed(&arena->held) : 0;
+    *held = 0;
+    for (uint32_t stripe = 1; stripe <= *total; stripe++)
+        *held += vs_load_relaxed(&arena->shared->owners[stripe]) != 0;
+}
+
+uint32_t vs_arena_stripes_used(const vs_arena *arena)
+{
+    uint32_t used = 0;
+    uint64_t parity = vs_load_acquire(&arena->shared->epoch) % 2; /* F2, for the sake of one reading everywhere */
+    for (uint32_t word = 0; word <= arena->stripe_count / 64; word++)
+        used += (uint32_t)__builtin_popcountll(vs_load_relaxed(&arena->shared->dirty[parity][word]));
+    return used;
 }
 
 /* The child has one thread: every stripe but its own has lost its owner. Values stay; they are the child's copy. */
 void vs_stripe_after_fork(vs_arena *arena)
 {
     uint32_t mine = vs_load_relaxed(&my_stripe[arena->slot]);
-    uint32_t held = 0;
-    for (uint32_t stripe = 1; stripe <= arena->stripe_count; stripe++) {
-        if (stripe == mine)
-            held++;
-        else
-            vs_store_relaxed(&arena->owners[stripe], 0); /* relaxed: there is nobody to race with */
-    }
-    vs_store_relaxed(&arena->held, held);
+    for (uint32_t stripe = 1; stripe <= arena->stripe_count; stripe++)
+        if (stripe != mine)
+            vs_store_relaxed(&arena->shared->owners[stripe], 0); /* relaxed: there is nobody to race with */
+    vs_add_relaxed(&arena->shared->releases, 1u);
+}
+
+void vs_stripe_forget(uint32_t slot)
+{
+    vs_store_relaxed(&vs_this_thread.base[slot], 0);
+    vs_store_relaxed(&my_stripe[slot], 0);
+    vs_store_relaxed(&none_free[slot], 0);
 }

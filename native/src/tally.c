@@ -1,14 +1,16 @@
 /* The reading side of a tally, and its writing side on the shared stripe. The protocol is told in tally.h. */
-#include "internal.h"
+#include "reader.h"
+#include "sum.h"
 
 #include <sched.h>
 
 enum {
-    TRIES_BEFORE_DIVERT = 3,  /* most readings find the writer elsewhere */
+    TRIES_BEFORE_DIVERT = 4,  /* most readings find the writer elsewhere */
     TRIES_BEFORE_YIELD = 200, /* then the writer was probably interrupted in mid-write: let it run */
     TRIES_A_CLOCK_READ = 64
 };
 static const int64_t PATIENCE_NS = 1000000000;
+static const int64_t PATIENCE_UNHEARD_NS = 20000000; /* where the writer cannot be asked aside, waiting helps little */
 
 void vs_tally_share_double(vs_tally_block *block, size_t n, size_t index, double value)
 {
@@ -32,7 +34,7 @@ static vs_tally_half *half_at(vs_tally_block *block, size_t n, uint64_t half)
 }
 
 /* One look at a half. True if it was whole. */
-static bool look(vs_tally_half *half, size_t n, uint64_t *counts, uint64_t *sum)
+static bool look(vs_tally_half *half, size_t n, uint64_t *counts, uint64_t *sum, uint64_t *begun)
 {
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++) {
@@ -40,15 +42,31 @@ static bool look(vs_tally_half *half, size_t n, uint64_t *counts, uint64_t *sum)
         total += counts[i];
     }
     *sum = vs_load_acquire(&half->sum); /* R2: acquire; pairs with T2, and keeps R3 after it */
-    return vs_load_relaxed(&half->begun) == total; /* R3 */
+    *begun = vs_load_relaxed(&half->begun); /* R3 */
+    return *begun == total;
 }
 
-static bool read_half(vs_tally_block *block, size_t n, uint64_t which, uint64_t *counts, uint64_t *sum)
+/* The writer of a half of the shared stripe was killed, or is stopped, in mid-write: what it began is taken to be what was counted,
+ * so that the next reading need not wait. One that is stopped and goes on leaves it wrong by one again, to be mended again. */
+static void mend_shared(vs_tally_half *half, size_t n, const uint64_t *counts, uint64_t begun)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += counts[i];
+    vs_cas_weak_relaxed(&half->begun, &begun, total); /* fails if somebody began since: then a later reading mends */
+}
+
+/* How a reader may treat the block that it reads. */
+typedef enum vs_manners { LEAVE_ALONE, ASK_ASIDE, MEND } vs_manners;
+
+static bool read_half(vs_tally_block *block, size_t n, uint64_t which, vs_manners manners, uint64_t *counts, uint64_t *sum)
 {
     vs_tally_half *half = half_at(block, n, which);
     int64_t deadline = 0;
-    for (unsigned tries = 0; !look(half, n, counts, sum); tries++) {
-        if (tries == TRIES_BEFORE_DIVERT)
+    uint64_t begun;
+    for (unsigned tries = 0; !look(half, n, counts, sum, &begun); tries++) {
+        /* Again and again: a reader in another process may have asked the writer back. */
+        if (tries % TRIES_BEFORE_DIVERT == TRIES_BEFORE_DIVERT - 1 && manners != LEAVE_ALONE)
             vs_store_relaxed(&block->hot, 1 - which); /* T5: relaxed; see T0 */
         if (tries < TRIES_BEFORE_YIELD) {
             vs_cpu_relax();
@@ -58,37 +76,74 @@ static bool read_half(vs_tally_block *block, size_t n, uint64_t which, uint64_t 
         if (tries % TRIES_A_CLOCK_READ != 0)
             continue;
         int64_t now = vs_clock_monotonic_ns();
-        if (deadline == 0)
-            deadline = now + PATIENCE_NS;
-        else if (now > deadline)
+        if (deadline == 0) {
+            deadline = now + (manners == LEAVE_ALONE ? PATIENCE_UNHEARD_NS : PATIENCE_NS);
+        } else if (now > deadline) {
+            if (manners == MEND)
+                mend_shared(half, n, counts, begun);
             return false;
+        }
     }
     return true;
+}
+
+typedef struct gathering {
+    const vs_arena *arena;
+    uint64_t *counts, *scratch;
+    size_t n;
+    bool is_double;
+    uint64_t sum_integer;
+    vs_sum sum_double;
+    uint64_t count;
+    uint32_t unsettled;
+} gathering;
+
+static void gather(gathering *g, vs_tally_block *block, vs_manners manners)
+{
+    for (uint64_t which = 0; which < 2; which++) {
+        /* Nothing begun: nothing to add. It also keeps a reader off pages that no writer has touched. F6: acquire; pairs
+         * with F3, since a stripe that was emptied must not pass for one that never held anything. */
+        if (vs_load_acquire(&half_at(block, g->n, which)->begun) == 0)
+            continue;
+        uint64_t sum = 0;
+        if (!read_half(block, g->n, which, manners, g->scratch, &sum))
+            g->unsettled++;
+        for (size_t i = 0; i < g->n; i++) {
+            g->counts[i] += g->scratch[i];
+            g->count += g->scratch[i];
+        }
+        if (g->is_double)
+            vs_sum_add(&g->sum_double, vs_double_of(sum));
+        else
+            g->sum_integer += sum;
+    }
 }
 
 void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is_double, uint64_t *counts,
                    uint64_t *scratch, vs_tally_totals *totals)
 {
-    uint32_t used = vs_arena_stripes_used(arena);
-    for (uint32_t stripe = 0; stripe <= used; stripe++) {
-        vs_tally_block *block = (vs_tally_block *)(vs_arena_stripe(arena, stripe) + offset);
-        for (uint64_t which = 0; which < 2; which++) {
-            /* Nothing begun: nothing to add. It also keeps a reader off pages that no writer has touched. */
-            if (vs_load_relaxed(&half_at(block, n, which)->begun) == 0)
+    vs_manners manners = arena->file != NULL && vs_file_untouchable(arena) ? LEAVE_ALONE : ASK_ASIDE;
+    vs_reader reader;
+    gathering g;
+    do {
+        g = (gathering){.arena = arena, .counts = counts, .scratch = scratch, .n = n, .is_double = sum_is_double};
+        memset(counts, 0, n * sizeof *counts);
+        char *shared = vs_reader_begin(&reader, arena);
+        gather(&g, (vs_tally_block *)(shared + offset), manners == LEAVE_ALONE ? LEAVE_ALONE : MEND);
+        for (char *base = vs_reader_next(&reader); base != NULL; base = vs_reader_next(&reader)) {
+            vs_tally_block *block = (vs_tally_block *)(base + offset);
+            if (reader.archive == VS_ARCHIVE_LOW) { /* holds nothing but what was rounded off a sum */
+                if (sum_is_double)
+                    vs_sum_add(&g.sum_double, vs_double_of(vs_load_acquire(&half_at(block, n, 0)->sum)));
                 continue;
-            uint64_t sum = 0;
-            if (!read_half(block, n, which, scratch, &sum))
-                totals->unsettled++;
-            for (size_t i = 0; i < n; i++) {
-                counts[i] += scratch[i];
-                totals->count += scratch[i];
             }
-            if (sum_is_double)
-                totals->sum_double += vs_double_of(sum);
-            else
-                totals->sum_integer += sum;
+            gather(&g, block, manners);
         }
-    }
+    } while (!vs_reader_stood_still(&reader));
+    totals->count = g.count;
+    totals->sum_integer = g.sum_integer;
+    totals->sum_double = vs_sum_value(&g.sum_double);
+    totals->unsettled = g.unsettled;
 }
 
 void vs_tally_mend(vs_tally_block *block, size_t n)

@@ -10,10 +10,12 @@ The public names are these; everything else may change.
 
 from vaultscope._native._core import library_version as _library_version
 from vaultscope._native.paths import get_include, get_library_dirs
+from vaultscope.core.arena import ArenaProcess, ArenaReader
 from vaultscope.core.metrics import Counter, Gauge, HdrCounts, HdrHistogram, Histogram
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.core.snapshot import MetricSnapshot, SeriesSnapshot, Snapshot
 from vaultscope.errors import (
+    ArenaError,
     DeclarationConflictError,
     DeclarationError,
     DecodeError,
@@ -26,6 +28,9 @@ from vaultscope.errors import (
 __version__ = _library_version()
 
 __all__ = [
+    "ArenaError",
+    "ArenaProcess",
+    "ArenaReader",
     "Counter",
     "DeclarationConflictError",
     "DeclarationError",

@@ -5,6 +5,7 @@
     │   └── DeclarationConflictError         the name is taken by another shape
     ├── NotFoundError (KeyError)             no such metric or series
     ├── LimitError                           a declared limit is reached: the arena is full
+    ├── ArenaError                           a file cannot be had as an arena: foreign, corrupt, locked, absent
     ├── DecodeError (ValueError)             bytes from outside do not decode
     └── NativeError                          the C core answered something unforeseen
 
@@ -15,6 +16,7 @@ They are raised where it is cold: declaration, binding, configuration, decoding.
 from __future__ import annotations
 
 __all__ = [
+    "ArenaError",
     "DeclarationConflictError",
     "DeclarationError",
     "DecodeError",
@@ -46,6 +48,10 @@ class NotFoundError(VaultscopeError, KeyError):
 
 class LimitError(VaultscopeError):
     """A declared limit is reached."""
+
+
+class ArenaError(VaultscopeError):
+    """A file cannot be opened as an arena; the message names it and says why."""
 
 
 class DecodeError(VaultscopeError, ValueError):

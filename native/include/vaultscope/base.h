@@ -29,7 +29,11 @@ typedef enum vs_status {
     VS_E_INVALID = 3,     /* an argument breaks a documented rule */
     VS_E_CONFLICT = 4,    /* the name is declared already, with another shape */
     VS_E_NOT_FOUND = 5,
-    VS_E_CORRUPT = 6      /* bytes from outside do not decode */
+    VS_E_CORRUPT = 6,     /* bytes from outside do not decode */
+    VS_E_SYSTEM = 7,      /* the system refused a file: vs_arena_reason says which and why */
+    VS_E_FOREIGN = 8,     /* a file that is no arena, or one of another version or machine */
+    VS_E_BUSY = 9,        /* another process holds the arena's lock and does not let go */
+    VS_E_READ_ONLY = 10   /* the arena was opened to be read */
 } vs_status;
 
 /* A run of bytes that need not end in NUL. Borrowed: the callee copies what it keeps. */

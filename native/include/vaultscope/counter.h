@@ -63,7 +63,8 @@ static inline bool vs_counter_add_double(vs_counter counter, double n)
 VS_API void vs_counter_read(vs_counter counter, uint64_t *integer, double *real);
 
 /* Makes the total exactly (integer, real), for counters that mirror one kept elsewhere (process CPU time).
- * Only for a series that nobody increments. */
+ * Only for a series that nobody increments. In a file arena the total only rises: of several processes that mirror the same
+ * thing, one that comes late with an older total changes nothing. */
 VS_API void vs_counter_mirror(vs_counter counter, uint64_t integer, double real);
 
 #endif

@@ -51,10 +51,14 @@ typedef struct vs_snapshot {
                            in mid-write */
     uint64_t arena_used, arena_limit; /* bytes of cells, a stripe */
     uint32_t stripes_total, stripes_held;
+    bool in_file;       /* the arena may be shared; the two below are 1 and 0 where it is not */
+    uint64_t processes; /* that share the arena and live */
+    uint64_t processes_refused; /* that found its table of processes full, or no disk space */
 } vs_snapshot;
 
 /* Takes a snapshot of the registry, or of the one metric named by `only` (NULL: all). Any thread; takes the read lock for the duration, the cold lock for a moment at either end;
- * writers and binds go on. VS_E_NO_MEMORY. */
+ * writers and binds go on. Over a file arena it first lets go what dead processes left. VS_E_NO_MEMORY; VS_E_CORRUPT if the
+ * file was damaged since it was opened. */
 VS_API vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out);
 VS_API void vs_snapshot_free(vs_snapshot *snapshot);
 /* Bytes the snapshot holds. */

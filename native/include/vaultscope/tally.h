@@ -13,7 +13,8 @@
  * A writer that never pauses would make the reader retry for ever, so after a few attempts the reader stores the
  * other half's number into `hot`; from then on at most one observation that is already under way reaches this half,
  * and it comes to rest. The two halves are read at different moments, as are different stripes: the total
- * is a set of whole observations, not one instant. Readers are serialised by the read lock (cold).
+ * is a set of whole observations, not one instant. Readers of one process are serialised by the read lock (cold); those of
+ * several may ask a writer to and fro, and ask again.
  *
  * The shared stripe has many writers. The same steps by read-modify-write give the same proof: an acquire of a count or of the
  * sum synchronises with every earlier addition to it, since read-modify-writes continue the release sequence.
@@ -86,9 +87,9 @@ typedef struct vs_tally_totals {
     uint32_t unsettled;   /* halves that did not come to rest (a writer was stopped in mid-write): read as they stood */
 } vs_tally_totals;
 
-/* Adds the tally at `offset` over all stripes of the arena: counts[0..n) += each count, and adds to *totals.
- * `scratch` has room for n words. The caller holds the read lock (vs_read_lock in arena.h). Waits for at most one observation a half; gives up on
- * a writer that stays stopped for about a second, and says so in `unsettled`. */
+/* The tally at `offset`, all stripes of the arena added up: into counts[0..n) and *totals. `scratch` has room for n words.
+ * The caller holds the read lock (vs_read_lock in arena.h). Waits for at most one observation a half; gives up on a writer that stays
+ * stopped for about a second, and says so in `unsettled`. */
 struct vs_arena;
 VS_API void vs_tally_read(const struct vs_arena *arena, uint64_t offset, size_t n, bool sum_is_double,
                           uint64_t *counts, uint64_t *scratch, vs_tally_totals *totals);

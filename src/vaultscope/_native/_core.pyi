@@ -28,6 +28,7 @@ class _Declares(Protocol):
         labels: Sequence[str] = ...,
         unit: str = ...,
         callback: Callable[[], float] | None = ...,
+        mode: str = ...,
         max_series: int | None = ...,
     ) -> Gauge: ...
     def histogram(
@@ -56,6 +57,7 @@ class _Declares(Protocol):
     ) -> HdrHistogram: ...
 
 KINDS: dict[str, int]
+MODES: dict[str, int]
 KIND_NAMES: dict[int, str]
 LOSSES: tuple[str, ...]
 
@@ -117,6 +119,7 @@ class Gauge(Metric):
         labels: Sequence[str] = (),
         unit: str = "",
         callback: Callable[[], float] | None = None,
+        mode: str = "last",
         max_series: int | None = None,
         registry: _Declares | None = None,
     ) -> None: ...
@@ -291,6 +294,10 @@ class NativeSnapshot:
 
 @final
 class NativeRegistry:
+    def __init__(self, path: bytes | None = None, to_read: bool = False) -> None: ...
+    @property
+    def path(self) -> bytes | None: ...
+    def processes(self) -> list[tuple[int, int, bool]]: ...
     def declare(
         self,
         kind: str,
@@ -303,6 +310,7 @@ class NativeRegistry:
         hdr_range: tuple[int, int, int] | tuple[()] = (),
         series_max: int = 0,
         pedantic: bool = False,
+        mode: str = "last",
     ) -> Counter | Gauge | Histogram | HdrHistogram: ...
     def unregister(self, name: str, /) -> None: ...
     def keep(self) -> None: ...

@@ -15,8 +15,8 @@ cimport cython
 
 from vaultscope._native.native cimport *
 
-from vaultscope.errors import (DeclarationConflictError, DeclarationError, DecodeError, LimitError, NativeError,
-                               NotFoundError)
+from vaultscope.errors import (ArenaError, DeclarationConflictError, DeclarationError, DecodeError, LimitError,
+                               NativeError, NotFoundError)
 
 include "status.pxi"
 include "text.pxi"

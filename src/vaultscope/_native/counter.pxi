@@ -27,7 +27,7 @@ cdef class Counter(Metric):
 
     def mirror(self, total) -> None:
         """Sets the total, for a counter that is kept elsewhere (CPU seconds of the process). Cold; only for a series
-        that nobody increments. Raises ValueError for a total that is negative or not finite."""
+        that nobody increments. In a shared arena the total only rises, whoever mirrors it. Raises ValueError for a total that is negative or not finite."""
         cdef long long integer = 0
         cdef double real = 0.0
         bound(self)

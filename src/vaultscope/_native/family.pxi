@@ -42,6 +42,7 @@ cdef object entry(dict entries, object key):
 
 
 KINDS = {"counter": VS_COUNTER, "gauge": VS_GAUGE, "histogram": VS_HISTOGRAM, "hdr": VS_HDR}
+MODES = {"last": VS_GAUGE_LAST, "sum": VS_GAUGE_SUM, "min": VS_GAUGE_MIN, "max": VS_GAUGE_MAX, "all": VS_GAUGE_ALL}
 
 # Bound children kept for labels(): enough for any family that is not itself an incident. When it is full it is emptied;
 # the next labels() finds the series again in the C core, some hundred nanoseconds slower.

@@ -151,7 +151,7 @@ cdef PyObject *counter_add(PyObject *self, PyObject *amount) except NULL:
 # ---- Gauge.set(value), inc(amount=1), dec(amount=1) ----
 
 cdef PyObject *hot_gauge_set(PyObject *self, PyObject *value) noexcept:
-    if vs_float_is_float(value) and (<Gauge>self).cell.cell != NULL:
+    if vs_float_is_float(value) and (<Gauge>self).cell.base != NULL:
         vs_gauge_set((<Gauge>self).cell, vs_float_value(value))
         return vs_none()
     return SLOW_GAUGE_SET(self, value)
@@ -168,14 +168,14 @@ cdef PyObject *slow_gauge_set(PyObject *self, PyObject *value) except NULL:
 
 
 cdef PyObject *hot_gauge_inc(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
-    if n == 0 and names == NULL and (<Gauge>self).cell.cell != NULL:
+    if n == 0 and names == NULL and (<Gauge>self).cell.base != NULL:
         vs_gauge_add((<Gauge>self).cell, 1.0)
         return vs_none()
     return SLOW_GAUGE_INC(self, args, n, names)
 
 
 cdef PyObject *hot_gauge_dec(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
-    if n == 0 and names == NULL and (<Gauge>self).cell.cell != NULL:
+    if n == 0 and names == NULL and (<Gauge>self).cell.base != NULL:
         vs_gauge_add((<Gauge>self).cell, -1.0)
         return vs_none()
     return SLOW_GAUGE_DEC(self, args, n, names)

@@ -59,8 +59,9 @@ cdef class Metric:
 
     def clear(self) -> None:
         """Forgets all series of a metric with labels, but for the overflow series."""
-        vs_metric_clear(declared(self).metric)
+        status = vs_metric_clear(declared(self).metric)
         self.family.forget_children()
+        check(status, self.family.name)
 
     def capsule(self):
         """A PyCapsule with the native handle, for C and Cython: it is named after the C type that it points to
@@ -121,7 +122,7 @@ cdef vs_counter NOWHERE
 NOWHERE.offset = 0
 NOWHERE.arena = VS_ARENA_NONE
 cdef vs_gauge UNBOUND_GAUGE
-UNBOUND_GAUGE.cell = NULL
+UNBOUND_GAUGE.base = NULL
 
 
 cdef Metric new_handle(Family family, vs_series *series):

@@ -20,6 +20,10 @@ cdef extern from "vaultscope.h" nogil:
         VS_E_CONFLICT
         VS_E_NOT_FOUND
         VS_E_CORRUPT
+        VS_E_SYSTEM
+        VS_E_FOREIGN
+        VS_E_BUSY
+        VS_E_READ_ONLY
     ctypedef struct vs_text:
         const char *data
         size_t size
@@ -34,7 +38,23 @@ cdef extern from "vaultscope.h" nogil:
     # arena.h
     ctypedef struct vs_arena:
         pass
+    ctypedef struct vs_arena_options:
+        uint32_t stripe_count
+        uint64_t stripe_bytes
+    ctypedef enum vs_arena_access:
+        VS_ARENA_SHARE
+        VS_ARENA_READ
+    ctypedef struct vs_process:
+        uint64_t pid
+        uint64_t stripes
+        vs_bool self
     vs_status vs_arena_default(vs_arena **out)
+    vs_status vs_arena_open_file(const char *path, vs_arena_access access, const vs_arena_options *options, vs_arena **out)
+    const char *vs_arena_reason()
+    const char *vs_arena_path(const vs_arena *arena)
+    void vs_arena_close(vs_arena *arena)
+    vs_status vs_processes_list(const vs_arena *arena, vs_process **out, size_t *count)
+    void vs_processes_free(vs_process *processes)
 
     # counter.h, loss.h, gauge.h
     ctypedef struct vs_counter:
@@ -57,7 +77,8 @@ cdef extern from "vaultscope.h" nogil:
     ctypedef struct vs_word:
         pass
     ctypedef struct vs_gauge:
-        vs_word *cell
+        const char *const *base
+        uint64_t offset
     void vs_gauge_set(vs_gauge gauge, double value)
     void vs_gauge_add(vs_gauge gauge, double value)
     double vs_gauge_read(vs_gauge gauge)
@@ -128,6 +149,12 @@ cdef extern from "vaultscope.h" nogil:
         VS_GAUGE
         VS_HISTOGRAM
         VS_HDR
+    ctypedef enum vs_gauge_mode:
+        VS_GAUGE_LAST
+        VS_GAUGE_SUM
+        VS_GAUGE_MIN
+        VS_GAUGE_MAX
+        VS_GAUGE_ALL
     ctypedef struct vs_metric_spec:
         vs_kind kind
         vs_text name
@@ -143,15 +170,17 @@ cdef extern from "vaultscope.h" nogil:
         int64_t hdr_highest
         int32_t hdr_digits
         uint64_t series_max
+        vs_gauge_mode mode
     vs_status vs_registry_open(vs_arena *arena, vs_registry **out)
     void vs_registry_release(vs_registry *registry)
     vs_status vs_registry_declare(vs_registry *registry, const vs_metric_spec *spec, vs_metric **out)
     void vs_metric_release(vs_metric *metric)
+    uint64_t vs_registry_removals(vs_registry *registry)
     vs_status vs_registry_unregister(vs_registry *registry, vs_text name)
     vs_status vs_metric_bind(vs_metric *metric, const vs_text *values, size_t count, vs_series **out)
     void vs_series_release(vs_series *series)
     vs_status vs_metric_remove(vs_metric *metric, const vs_text *values, size_t count)
-    void vs_metric_clear(vs_metric *metric)
+    vs_status vs_metric_clear(vs_metric *metric)
     uint64_t vs_metric_series_count(vs_metric *metric)
     vs_counter vs_series_counter(const vs_series *series)
     vs_gauge vs_series_gauge(const vs_series *series)
@@ -202,6 +231,8 @@ cdef extern from "vaultscope.h" nogil:
         uint64_t arena_limit
         uint32_t stripes_total
         uint32_t stripes_held
+        uint64_t processes
+        uint64_t processes_refused
     vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out)
     void vs_snapshot_free(vs_snapshot *snapshot)
     size_t vs_snapshot_bytes(const vs_snapshot *snapshot)

@@ -2,23 +2,56 @@
 
 @cython.final
 cdef class NativeRegistry:
-    """Metrics by name in the process's arena. Raises LimitError or DeclarationError if the arena cannot be had."""
+    """Metrics by name in the process's arena, or in that of the file `path` (bytes), to be shared or only read. Raises
+    ArenaError, LimitError or DeclarationError if the arena cannot be had."""
     cdef vs_registry *registry
+    cdef vs_arena *arena
     cdef dict families
     cdef bint permanent
+    cdef bint to_read
+    cdef uint64_t removals
 
-    def __cinit__(self):
-        cdef vs_arena *arena = NULL
+    def __cinit__(self, bytes path=None, bint to_read=False):
+        cdef vs_status status
+        cdef const char *name = NULL
         self.families = {}
-        check(vs_arena_default(&arena), "arena (VAULTSCOPE_STRIPES, VAULTSCOPE_STRIPE_BYTES)")
-        check(vs_registry_open(arena, &self.registry), "registry")
+        if path is None:
+            status = vs_arena_default(&self.arena)
+        else:
+            if b"\0" in path:
+                raise DeclarationError(f"a path has no NUL: {path!r}")
+            name = path
+            with nogil:
+                status = vs_arena_open_file(name, VS_ARENA_READ if to_read else VS_ARENA_SHARE, NULL, &self.arena)
+        check_opened(status)
+        self.to_read = to_read
+        check(vs_registry_open(self.arena, &self.registry), "registry")
 
     def __dealloc__(self):
         if self.registry != NULL:
             vs_registry_release(self.registry)
+        if self.to_read and self.arena != NULL:
+            vs_arena_close(self.arena)
+
+    @property
+    def path(self) -> bytes | None:
+        """Of the arena's file; None if it is in memory."""
+        cdef const char *path = vs_arena_path(self.arena)
+        return path if path != NULL else None
+
+    def processes(self) -> list:
+        """(pid, stripes that its threads hold, whether it is this one) of each process that shares the arena."""
+        cdef vs_process *processes = NULL
+        cdef size_t count = 0
+        check(vs_processes_list(self.arena, &processes, &count), "processes")
+        try:
+            return [(processes[i].pid, processes[i].stripes, bool(processes[i].self)) for i in range(count)]
+        finally:
+            vs_processes_free(processes)
 
     def declare(self, str kind, str name, str help="", str unit="", tuple label_names=(), tuple bounds=(),
-                tuple quantiles=(), tuple hdr_range=(), uint64_t series_max=0, bint pedantic=False) -> Metric:
+                tuple quantiles=(), tuple hdr_range=(), uint64_t series_max=0, bint pedantic=False,
+                str mode="last") -> Metric:
         """A handle to the metric: its family if it has labels, else its one series. Declares it if it is new."""
         cdef vs_metric_spec spec
         cdef vs_metric *metric = NULL
@@ -39,6 +72,7 @@ cdef class NativeRegistry:
         spec.quantiles = quantile_items.items
         spec.quantile_count = quantile_items.size
         spec.series_max = series_max
+        spec.mode = MODES[mode]
         if hdr_range:
             hdr_config(&config, hdr_range[0], hdr_range[1], hdr_range[2])
             spec.hdr_lowest, spec.hdr_highest, spec.hdr_digits = hdr_range
@@ -88,6 +122,11 @@ cdef class NativeRegistry:
         with nogil:
             status = vs_snapshot_take(self.registry, wanted, &result.s)
         check(status, "snapshot")
+        removals = vs_registry_removals(self.registry)
+        if removals != self.removals:  # another process removed something: labels() must not find it again
+            self.removals = removals
+            for family in list(self.families.values()):
+                (<Family>family).forget_children()
         return result
 
 

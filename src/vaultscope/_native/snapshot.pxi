@@ -33,9 +33,11 @@ cdef class NativeSnapshot:
         return vs_snapshot_bytes(self.s) if self.s != &NOTHING else 0
 
     def arena(self) -> dict:
-        """The arena as it stood: bytes used and limit a stripe, stripes held and in all, readings that did not settle."""
+        """The arena as it stood: bytes used and limit a stripe, stripes held and in all, readings that did not settle, processes
+        that share it, and how many it refused."""
         return {"used_bytes": self.s.arena_used, "limit_bytes": self.s.arena_limit, "stripes_held": self.s.stripes_held,
-                "stripes_total": self.s.stripes_total, "unsettled": self.s.unsettled}
+                "stripes_total": self.s.stripes_total, "unsettled": self.s.unsettled,
+                "processes": self.s.processes, "processes_refused": self.s.processes_refused}
 
     def metric(self, size_t i) -> tuple:
         """(name, kind, help, unit, label names, bounds, quantiles, HDR range or None, first series, series, losses)

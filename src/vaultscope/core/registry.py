@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from vaultscope._native import _core
 from vaultscope._native._core import Counter, Gauge, HdrHistogram, Histogram, NativeRegistry
+from vaultscope.core.arena import ArenaProcess, arena_path, arena_processes
 from vaultscope.core.labels import check_labels, check_name
 from vaultscope.core.metrics import DEFAULT_BUCKETS_MS, DEFAULT_QUANTILES
 from vaultscope.core.snapshot import MetricSnapshot, Snapshot
@@ -37,24 +38,27 @@ _ERRORS = "vaultscope.collector.errors"
 class Registry:
     """Metrics by name.
 
+    arena: a file that this process shares with others, by the names of metrics and their labels; it is made
+        if it is not there, and outlives the processes. None: the process's own arena, which is the file that
+        VAULTSCOPE_ARENA names, or memory.
     max_series: series a metric may have unless its declaration says otherwise; beyond it `labels()` answers
-    with one
-        overflow series and counts the loss. 0: no limit but memory.
+        with one overflow series and counts the loss. 0: no limit but memory.
     pedantic: invalid values on hot calls raise instead of being counted. For tests.
     clock_ns: wall clock in nanoseconds since 1970, for snapshots.
 
-    Thread-safe. Raises DeclarationError or LimitError if the process's arena cannot be had.
+    Thread-safe. Raises ArenaError, DeclarationError or LimitError if the arena cannot be had.
     Source: memo, Metric Collection.
     """
 
     def __init__(
         self,
         *,
+        arena: str | os.PathLike[str] | None = None,
         max_series: int = 10_000,
         pedantic: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._native = NativeRegistry()
+        self._native = NativeRegistry(None if arena is None else os.fsencode(arena))
         self._max_series = _limit("a registry", max_series)
         self._pedantic = pedantic
         self._clock_ns = clock_ns
@@ -68,6 +72,15 @@ class Registry:
         self._collecting = threading.RLock()
         self._in_round = False
         _open_registries.add(self)
+
+    @property
+    def arena(self) -> str | None:
+        """The path of the arena's file; None if it is in memory."""
+        return arena_path(self._native)
+
+    def processes(self) -> tuple[ArenaProcess, ...]:
+        """Who shares the arena and is not known to be dead: this process alone, if it is in memory."""
+        return arena_processes(self._native)
 
     # ---- declaring ----
 
@@ -93,16 +106,28 @@ class Registry:
         labels: Sequence[str] = (),
         unit: str = "",
         callback: Callable[[], float] | None = None,
+        mode: str = "last",
         max_series: int | None = None,
     ) -> Gauge:
         """Declares a gauge. With `callback`, its value is what that returns at each snapshot; NaN, and
-        counted in vaultscope.collector.errors, if it raises. Raises as counter() does."""
+        counted in vaultscope.collector.errors, if it raises.
+
+        `mode` is what is shown where several processes share the arena: "last", what was written last by
+        whomever; the "sum", "min" or "max" over the processes that live and have written; "all", a series
+        for each of them with the label `pid`. In those four a process's value goes when it dies. A callback
+        runs in the process that takes the snapshot.
+
+        Raises as counter() does."""
+        if mode not in _core.MODES:
+            raise DeclarationError(f"{name}: mode is one of {', '.join(_core.MODES)}, not {mode!r}")
+        if mode == "all" and "pid" in labels:
+            raise DeclarationError(f"{name}: mode 'all' adds the label 'pid' itself")
         if callback is not None and labels:
             raise DeclarationError(
                 f"{name}: a gauge with a callback has no labels; set its children from a collector"
             )
         with self._declaring:
-            gauge = self._declare(Gauge, "gauge", name, help, labels, unit, max_series)
+            gauge = self._declare(Gauge, "gauge", name, help, labels, unit, max_series, mode=mode)
             if callback is not None:
                 self._callbacks[name] = (gauge, callback)
             return gauge
@@ -170,6 +195,7 @@ class Registry:
         bounds: tuple[float, ...] = (),
         quantiles: tuple[float, ...] = (),
         hdr_range: tuple[int, int, int] | tuple[()] = (),
+        mode: str = "last",
         internal: bool = False,
     ) -> M:
         check_name(name, internal=internal)
@@ -181,7 +207,7 @@ class Registry:
         limit = self._max_series if max_series is None else _limit(name, max_series)
         with self._declaring:
             handle = self._native.declare(
-                kind, name, help, unit, label_names, bounds, quantiles, hdr_range, limit, self._pedantic
+                kind, name, help, unit, label_names, bounds, quantiles, hdr_range, limit, self._pedantic, mode
             )
             known = self._metrics.setdefault(name, handle)
             assert isinstance(known, cls)  # the native registry has refused another kind
@@ -306,7 +332,7 @@ _default_lock = threading.Lock()
 
 def default_registry() -> Registry:
     """The registry of metrics that name none. Made at first use, with the process's and the interpreter's
-    figures."""
+    figures; without them if VAULTSCOPE_ARENA names a file, since they would be one process's among many."""
     global _default
     if _default is None:
         from vaultscope.core.collectors import install_default_collectors
@@ -315,7 +341,8 @@ def default_registry() -> Registry:
             if _default is None:
                 registry = Registry()
                 registry._native.keep()
-                install_default_collectors(registry)
+                if registry.arena is None:
+                    install_default_collectors(registry)
                 _default = registry
     return _default
 

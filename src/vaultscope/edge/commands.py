@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import ExitStack
 
 import click
 from rich.console import Console
 
 from vaultscope._native._core import library_version
+from vaultscope.core.arena import ArenaReader
 from vaultscope.core.catalogue import Catalogue
 from vaultscope.core.collectors import install_default_collectors
 from vaultscope.core.registry import Registry
@@ -17,14 +19,22 @@ from vaultscope.edge.demo import Demo, Options, open_store, standard_library
 from vaultscope.edge.demo_view import TerminalView
 from vaultscope.edge.http import MetricsServer
 from vaultscope.edge.stop import StopSignal
+from vaultscope.errors import VaultscopeError
 
 DEFAULT_PORT = 9464
+STOP_POLL_SECONDS = 0.2
 
 
 class PortError(click.ClickException):
     """The metrics cannot be served."""
 
     exit_code = 3
+
+
+class ArenaFileError(click.ClickException):
+    """The arena cannot be read."""
+
+    exit_code = 4
 
 
 class StoreError(click.ClickException):
@@ -88,13 +98,7 @@ def demo(
     install_default_collectors(registry)
     catalogue = Catalogue(registry)
     with ExitStack() as stack:
-        server = MetricsServer(registry, port=port)
-        try:
-            stack.enter_context(server)
-        except OSError as error:
-            raise PortError(
-                f"port {port} of {server.host} cannot be had ({error.strerror}): choose another with --port"
-            ) from None
+        server = _serving(stack, registry, "127.0.0.1", port)
         stack.enter_context(stop.listening())
         try:
             cas = stack.enter_context(open_store(store, catalogue))
@@ -106,6 +110,52 @@ def demo(
     if report.interrupted and stop.number is not None:
         sys.exit(128 + stop.number)
     sys.exit(1 if report.problems_total else 0)
+
+
+@vaultscope.command()
+@click.option(
+    "--arena", type=click.Path(dir_okay=False), envvar="VAULTSCOPE_ARENA", required=True, metavar="PATH",
+    help="The arena's file.  [default: VAULTSCOPE_ARENA]",
+)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="Serve on this address.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True,
+    help="Serve /metrics on this port; 0 takes any free one.",
+)  # fmt: skip
+def serve(arena: str, host: str, port: int) -> None:
+    """Serve the metrics of an arena in a file, for all processes that share it.
+
+    This process has no part in the arena: it can start before and end after those that count in it.
+
+    \b
+    Exit status:
+      0  stopped, by Ctrl-C or SIGTERM
+      2  wrong usage
+      3  the port cannot be had
+      4  there is no arena at PATH, or it is damaged
+    """
+    stop = StopSignal()
+    try:
+        reader = ArenaReader(arena)
+    except VaultscopeError as error:
+        raise ArenaFileError(str(error)) from None
+    with ExitStack() as stack:
+        server = _serving(stack, reader, host, port)
+        stack.enter_context(stop.listening())
+        click.echo(f"{reader.path} served at {server.url}")
+        while not stop():
+            time.sleep(STOP_POLL_SECONDS)
+
+
+def _serving(stack: ExitStack, registry: Registry | ArenaReader, host: str, port: int) -> MetricsServer:
+    """A server that listens until the stack ends. Raises PortError."""
+    server = MetricsServer(registry, host, port)
+    try:
+        return stack.enter_context(server)
+    except OSError as error:
+        raise PortError(
+            f"port {port} of {host} cannot be had ({error.strerror}): choose another with --port"
+        ) from None
 
 
 def _lies_in(path: str, directory: str) -> bool:

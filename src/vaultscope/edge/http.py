@@ -20,12 +20,19 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vaultscope.edge.prometheus import render, weighted
 
 if TYPE_CHECKING:
-    from vaultscope.core.registry import Registry
+    from vaultscope.core.snapshot import Snapshot
+
+    class Snapshots(Protocol):
+        """Where snapshots come from: a Registry, or an ArenaReader."""
+
+        def snapshot(self) -> Snapshot:
+            """The values as they stand."""
+
 
 __all__ = ["MetricsServer"]
 
@@ -40,7 +47,7 @@ class MetricsServer:
     """Serves a registry's metrics at ``/metrics`` from a background thread; also a context manager.
 
     Args:
-        registry: Whose metrics to serve; each scrape takes its own snapshot.
+        registry: Whose metrics to serve, a Registry or an ArenaReader; each scrape takes its own snapshot.
         host: The address to listen on, IPv4 or IPv6, or a name.
         port: The port; 0 picks a free one (see `port`).
         max_connections: Connections served at the same time. As many again are told 503; past that they are
@@ -51,7 +58,7 @@ class MetricsServer:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Snapshots,
         host: str = "127.0.0.1",
         port: int = 0,
         *,

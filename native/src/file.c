@@ -1,0 +1,495 @@
+/* An arena in a file: making it, opening it, refusing it, its lock and its disk space. The layout is in file.h.
+ *
+ * The lock is fcntl's on the first byte of the file: the kernel gives it back when its holder dies, however it dies. It
+ * belongs to a process, so it stands below the cold lock, which keeps the threads apart; and the child of a fork does not
+ * inherit it. Rejected: a robust mutex in the file (what a reboot leaves of it is garbage).
+ *
+ * Memory that is a hole in a full disk kills who writes to it (SIGBUS). So nothing is written before fallocate has taken the space
+ * for it: of cells in every stripe that has one, when they are allocated; of a stripe, when it is taken. Both meet in one
+ * word, `extent`: whoever changes it second sees the other's change. */
+#define _GNU_SOURCE
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char MAGIC[8] = {'\x89', 'v', 's', 'a', '\r', '\n', '\x1a', '\n'};
+static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(64) << 20;
+static const uint64_t CELLS_CHUNK = UINT64_C(256) << 10;
+enum { BYTE_ORDER_MARK = 0x01020304, EXTENT_STRIPE_SHIFT = 48, REASON_BYTES = 512 };
+static const uint64_t EXTENT_BYTES_MASK = (UINT64_C(1) << EXTENT_STRIPE_SHIFT) - 1;
+static const int64_t LOCK_PATIENCE_NS = 2000000000;
+
+static _Thread_local char reason[REASON_BYTES];
+
+const char *vs_arena_reason(void) { return reason; }
+
+vs_status vs_file_refuse(vs_status status, const char *path, const char *format, ...)
+{
+    int used = snprintf(reason, sizeof reason, "%s: ", path);
+    if (used < 0 || used >= REASON_BYTES)
+        return status;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason + used, (size_t)(REASON_BYTES - used), format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+static vs_status refuse_errno(const char *path, const char *what)
+{
+    char text[128] = "";
+    int error = errno;
+    const char *said = strerror_r(error, text, sizeof text); /* GNU's: returns the text */
+    return vs_file_refuse(VS_E_SYSTEM, path, "%s: %s", what, said);
+}
+
+/* ---- disk space ---- */
+
+bool vs_file_back(const vs_file *file, const char *from, uint64_t bytes)
+{
+    for (;;) {
+        if (fallocate(file->fd, 0, (off_t)(from - file->map), (off_t)bytes) == 0)
+            return true;
+        if (errno != EINTR)
+            return errno == EOPNOTSUPP || errno == ENOSYS; /* such a filesystem promises nothing; see the README */
+    }
+}
+
+bool vs_file_back_stripe(vs_arena *arena, uint32_t stripe)
+{
+    int before = errno;
+    vs_word *word = &arena->shared->extent;
+    uint64_t extent = vs_load_relaxed(word);
+    /* Relaxed, here and below: only the order of changes to this one word matters. */
+    while (extent >> EXTENT_STRIPE_SHIFT < stripe &&
+           !vs_cas_weak_relaxed(word, &extent, (extent & EXTENT_BYTES_MASK) | (uint64_t)stripe << EXTENT_STRIPE_SHIFT)) {
+    }
+    bool backed = vs_file_back(arena->file, vs_arena_stripe(arena, stripe), extent & EXTENT_BYTES_MASK);
+    errno = before; /* a signal handler may have brought us here */
+    return backed;
+}
+
+/* Takes space for the cells up to `bytes` in every stripe that has some. */
+static bool extend(vs_arena *arena, uint64_t bytes)
+{
+    vs_word *word = &arena->shared->extent;
+    uint64_t extent = vs_load_relaxed(word);
+    for (uint64_t backed_to = 0;;) {
+        uint64_t have = extent & EXTENT_BYTES_MASK, highest = extent >> EXTENT_STRIPE_SHIFT;
+        if (bytes <= have)
+            return true;
+        for (uint64_t stripe = backed_to; stripe <= highest; stripe++)
+            if (!vs_file_back(arena->file, vs_arena_stripe(arena, (uint32_t)stripe) + have, bytes - have))
+                return false;
+        backed_to = highest + 1;
+        if (vs_cas_weak_relaxed(word, &extent, bytes | highest << EXTENT_STRIPE_SHIFT))
+            return true;
+    }
+}
+
+vs_status vs_file_cells_alloc(vs_arena *arena, size_t bytes, uint64_t *offset)
+{
+    uint64_t top = vs_load_relaxed(&arena->shared->cells_top);
+    if (bytes > arena->stripe_bytes - top)
+        return VS_E_FULL;
+    uint64_t end = (top + bytes + CELLS_CHUNK - 1) / CELLS_CHUNK * CELLS_CHUNK;
+    if (!extend(arena, end < arena->stripe_bytes ? end : arena->stripe_bytes))
+        return VS_E_FULL;
+    vs_store_relaxed(&arena->shared->cells_top, top + bytes);
+    *offset = top;
+    return VS_OK;
+}
+
+vs_status vs_file_gauge_alloc(vs_arena *arena, uint64_t *offset)
+{
+    vs_word *word = &arena->file->words->gauges_top;
+    uint64_t top = vs_load_relaxed(word);
+    if (top + sizeof(vs_word) > VS_GAUGE_PAGE_BYTES)
+        return VS_E_FULL;
+    vs_store_relaxed(word, top + sizeof(vs_word));
+    *offset = top;
+    return VS_OK;
+}
+
+/* ---- the lock ---- */
+
+static int lock_operation(int fd, short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    return fcntl(fd, F_SETLK, &lock);
+}
+
+static bool lock_descriptor(int fd)
+{
+    int64_t deadline = vs_clock_monotonic_ns() + LOCK_PATIENCE_NS;
+    for (long wait_ns = 1000; lock_operation(fd, F_WRLCK) != 0;) {
+        if ((errno != EAGAIN && errno != EACCES && errno != EINTR) || vs_clock_monotonic_ns() > deadline)
+            return false;
+        nanosleep(&(struct timespec){0, wait_ns}, NULL);
+        wait_ns = wait_ns < 1000000 ? wait_ns * 2 : wait_ns;
+    }
+    return true;
+}
+
+static bool is_our_file(const vs_file *file, int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && status.st_dev == file->device && status.st_ino == file->inode;
+}
+
+/* A host that becomes a daemon closes all descriptors, and another file may have got the number since. */
+static bool have_descriptor(vs_file *file)
+{
+    if (is_our_file(file, file->fd))
+        return true;
+    int fd = open(file->path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (!is_our_file(file, fd)) {
+        close(fd);
+        return false;
+    }
+    file->fd = fd;
+    if (file->entry != 0)
+        vs_process_hold(file, file->entry - 1);
+    return true;
+}
+
+vs_status vs_file_lock(vs_arena *arena)
+{
+    vs_file *file = arena->file;
+    if (file->read_only)
+        return vs_file_refuse(VS_E_READ_ONLY, file->path, "was opened to be read");
+    if (file->corrupt)
+        return VS_E_CORRUPT;
+    if (!have_descriptor(file) || !lock_descriptor(file->fd))
+        return vs_file_refuse(VS_E_BUSY, file->path, "another process holds its lock, or the file was moved away");
+    return VS_OK;
+}
+
+bool vs_file_try_lock(vs_arena *arena)
+{
+    vs_file *file = arena->file;
+    return !file->untouchable && !file->corrupt && have_descriptor(file) && lock_operation(file->fd, F_WRLCK) == 0;
+}
+
+void vs_file_unlock(vs_arena *arena) { lock_operation(arena->file->fd, F_UNLCK); }
+
+uint64_t vs_file_refused(const vs_arena *arena) { return vs_load_relaxed(&arena->file->words->processes_refused); }
+bool vs_file_read_only(const vs_arena *arena) { return arena->file->read_only; }
+bool vs_file_untouchable(const vs_arena *arena) { return arena->file->untouchable; }
+
+const char *vs_arena_path(const vs_arena *arena) { return arena->file != NULL ? arena->file->path : NULL; }
+
+/* ---- the header ---- */
+
+static uint64_t checksum_of(const vs_file_header *header)
+{
+    return vs_checksum(header, offsetof(vs_file_header, checksum));
+}
+
+static uint64_t pages(uint64_t bytes) { return (bytes + VS_FILE_PAGE - 1) / VS_FILE_PAGE * VS_FILE_PAGE; }
+
+static void lay_out(vs_file_header *header, uint32_t stripes, uint64_t stripe_bytes)
+{
+    memset(header, 0, sizeof *header);
+    memcpy(header->magic, MAGIC, sizeof MAGIC);
+    header->version = VS_FILE_VERSION;
+    header->byte_order = BYTE_ORDER_MARK;
+    header->stripe_count = stripes;
+    header->stripe_bytes = stripe_bytes;
+    header->process_count = VS_FILE_PROCESSES;
+    header->words_at = VS_FILE_PAGE;
+    header->processes_at = header->words_at + pages(sizeof(vs_file_words));
+    header->pages_at = header->processes_at + pages(VS_FILE_PROCESSES * sizeof(vs_process_entry));
+    header->directory_at = header->pages_at + VS_FILE_PROCESSES * (uint64_t)VS_GAUGE_PAGE_BYTES;
+    header->directory_bytes = stripe_bytes;
+    header->stripes_at = header->directory_at + header->directory_bytes;
+    header->file_bytes = header->stripes_at + stripe_bytes * (stripes + 1 + VS_ARCHIVES);
+    header->checksum = checksum_of(header);
+}
+
+static vs_status judge(const vs_file_header *header, size_t read, uint64_t file_bytes, const char *path)
+{
+    if (read < sizeof *header || memcmp(header->magic, MAGIC, sizeof MAGIC) != 0)
+        return vs_file_refuse(VS_E_FOREIGN, path, "is no arena; it is left as it is");
+    if (header->byte_order != BYTE_ORDER_MARK)
+        return vs_file_refuse(VS_E_FOREIGN, path, "was written on a machine of the other byte order");
+    if (header->version != VS_FILE_VERSION)
+        return vs_file_refuse(VS_E_FOREIGN, path, "has format %u, and this is vaultscope %s, which knows format %d",
+                              header->version, vs_version(), VS_FILE_VERSION);
+    if (header->checksum != checksum_of(header))
+        return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");
+    vs_file_header expected;
+    if (header->stripe_count == 0 || header->stripe_count > VS_STRIPES_MAX)
+        return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");
+    lay_out(&expected, header->stripe_count, header->stripe_bytes);
+    if (expected.checksum != header->checksum)
+        return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");
+    if (file_bytes != header->file_bytes)
+        return vs_file_refuse(VS_E_CORRUPT, path, "is truncated: %llu bytes of %llu", (unsigned long long)file_bytes,
+                              (unsigned long long)header->file_bytes);
+    return VS_OK;
+}
+
+/* Makes an empty file an arena. It becomes one by the header; one that was cut short by a kill has that and no more. */
+static vs_status make(int fd, const char *path, const vs_arena_options *options, vs_file_header *header)
+{
+    uint32_t stripes;
+    uint64_t stripe_bytes;
+    if (!vs_arena_sizes(options, STRIPE_BYTES_DEFAULT, &stripes, &stripe_bytes))
+        return vs_file_refuse(VS_E_INVALID, path, "stripes are 1 to %d, of 64 KiB to 64 GiB", VS_STRIPES_MAX);
+    lay_out(header, stripes, stripe_bytes);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < header->file_bytes)
+        return vs_file_refuse(VS_E_SYSTEM, path, "needs %llu bytes (mostly holes), above the limit on the size of files",
+                              (unsigned long long)header->file_bytes);
+    char page[VS_FILE_PAGE] = {0};
+    memcpy(page, header, sizeof *header);
+    if (pwrite(fd, page, sizeof page, 0) != (ssize_t)sizeof page)
+        return refuse_errno(path, "cannot be written");
+    return VS_OK;
+}
+
+/* Gives the file its length and its first pages. */
+static vs_status stretch(int fd, const char *path, const vs_file_header *header)
+{
+    if (ftruncate(fd, (off_t)header->file_bytes) != 0)
+        return refuse_errno(path, "cannot be made large enough");
+    if (fallocate(fd, 0, 0, (off_t)header->pages_at) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+        return refuse_errno(path, "cannot be made large enough");
+    return VS_OK;
+}
+
+/* Under the file's lock, unless it can only be read: reads the header, and makes or finishes the arena. */
+static vs_status read_header(int fd, const char *path, vs_arena_access access, const vs_arena_options *options,
+                             vs_file_header *header)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return refuse_errno(path, "cannot be asked for its size");
+    if (status.st_size == 0 && access == VS_ARENA_SHARE) {
+        vs_status made = make(fd, path, options, header);
+        return made != VS_OK ? made : stretch(fd, path, header);
+    }
+    ssize_t got = pread(fd, header, sizeof *header, 0);
+    if (got < 0)
+        return refuse_errno(path, "cannot be read");
+    uint64_t bytes = (uint64_t)status.st_size;
+    bool cut_short = status.st_size == VS_FILE_PAGE && access == VS_ARENA_SHARE;
+    vs_status verdict = judge(header, (size_t)got, cut_short ? header->file_bytes : bytes, path);
+    return verdict == VS_OK && cut_short ? stretch(fd, path, header) : verdict;
+}
+
+/* ---- opening ---- */
+
+static vs_status open_descriptor(const char *path, vs_arena_access access, int *fd, bool *writable)
+{
+    /* O_NONBLOCK: a pipe must be refused, not waited for. */
+    *writable = true;
+    *fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | (access == VS_ARENA_SHARE ? O_CREAT : 0), 0600);
+    if (*fd < 0 && access == VS_ARENA_READ && (errno == EACCES || errno == EROFS)) {
+        *writable = false;
+        *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    }
+    if (*fd < 0)
+        return refuse_errno(path, "cannot be opened");
+    struct stat status;
+    if (fstat(*fd, &status) == 0 && !S_ISREG(status.st_mode))
+        return vs_file_refuse(VS_E_FOREIGN, path, "is no regular file");
+    return VS_OK;
+}
+
+static vs_arena *find_open(int fd)
+{
+    for (uint32_t slot = 0; slot < VS_ARENA_NONE; slot++) {
+        vs_arena *arena = vs_arena_at(slot);
+        if (arena != NULL && arena->file != NULL && is_our_file(arena->file, fd))
+            return arena;
+    }
+    return NULL;
+}
+
+/* Fills arena and file from a header that was found good, and maps. */
+static vs_status map_file(vs_arena *arena, vs_file *file, const vs_file_header *header)
+{
+    void *map = mmap(NULL, (size_t)header->file_bytes, PROT_READ | (file->untouchable ? 0 : PROT_WRITE),
+                     MAP_SHARED | MAP_NORESERVE, file->fd, 0);
+    if (map == MAP_FAILED)
+        return refuse_errno(file->path, "cannot be mapped");
+    madvise(map, (size_t)header->file_bytes, MADV_NOHUGEPAGE);
+    file->map = map;
+    file->file_bytes = header->file_bytes;
+    file->words = (vs_file_words *)(file->map + header->words_at);
+    file->processes = (vs_process_entry *)(file->map + header->processes_at);
+    file->process_count = header->process_count;
+    file->pages = file->map + header->pages_at;
+    file->directory = file->map + header->directory_at;
+    file->directory_bytes = header->directory_bytes;
+    arena->file = file;
+    arena->shared = &file->words->shared;
+    arena->stripes = arena->process_base = file->map + header->stripes_at;
+    arena->stripe_bytes = header->stripe_bytes;
+    arena->stripe_count = header->stripe_count;
+    return VS_OK;
+}
+
+/* Words that a new arena begins with. Under the file's lock. */
+static vs_status begin(vs_arena *arena)
+{
+    vs_file_words *words = arena->file->words;
+    if (vs_load_relaxed(&words->shared.cells_top) != 0)
+        return VS_OK;
+    vs_store_relaxed(&words->gauges_top, sizeof(vs_word)); /* offset 0 is no cell */
+    vs_store_relaxed(&words->shared.cells_top, VS_CACHE_LINE);
+    return VS_OK;
+}
+
+/* Words that a corrupt file could lead us out of the map with. */
+static vs_status check_words(const vs_arena *arena)
+{
+    const vs_file_words *words = arena->file->words;
+    uint64_t extent = vs_load_relaxed(&words->shared.extent);
+    if (vs_load_relaxed(&words->shared.cells_top) > arena->stripe_bytes ||
+        vs_load_relaxed(&words->gauges_top) > VS_GAUGE_PAGE_BYTES ||
+        vs_load_relaxed(&words->directory_top) > arena->file->directory_bytes ||
+        vs_load_relaxed(&words->directory_backed) > arena->file->directory_bytes ||
+        (extent & EXTENT_BYTES_MASK) > arena->stripe_bytes || extent >> EXTENT_STRIPE_SHIFT > arena->stripe_count)
+        return vs_file_refuse(VS_E_CORRUPT, arena->file->path, "its words are corrupt");
+    for (uint32_t word = 0; word <= VS_STRIPES_MAX / 64; word++)
+        for (uint32_t parity = 0; parity < 2; parity++)
+            for (uint64_t bits = vs_load_relaxed(&words->shared.dirty[parity][word]); bits != 0; bits &= bits - 1)
+                if (word * 64 + (uint32_t)__builtin_ctzll(bits) > arena->stripe_count)
+                    return vs_file_refuse(VS_E_CORRUPT, arena->file->path, "its words are corrupt");
+    return VS_OK;
+}
+
+static void discard(vs_arena *arena, vs_file *file)
+{
+    if (file->map != NULL)
+        munmap(file->map, (size_t)file->file_bytes);
+    free(file);
+    free(arena);
+}
+
+void vs_file_close(vs_arena *arena)
+{
+    vs_file *file = arena->file;
+    vs_cold_lock();
+    bool last = file->openings != 0 && --file->openings == 0 && file->read_only;
+    if (last) {
+        vs_arena_retract(arena);
+        close(file->fd);
+    }
+    vs_cold_unlock();
+    if (last)
+        discard(arena, file);
+}
+
+/* Under the file's lock where it can be had. */
+static vs_status build(int fd, const char *path, bool writable, vs_arena_access access, const vs_arena_options *options,
+                       vs_arena **out)
+{
+    vs_file_header header;
+    vs_status status = read_header(fd, path, access, options, &header);
+    if (status != VS_OK)
+        return status;
+    vs_arena *arena = calloc(1, sizeof *arena);
+    vs_file *file = calloc(1, sizeof *file + strlen(path) + 1);
+    struct stat identity;
+    if (arena == NULL || file == NULL || fstat(fd, &identity) != 0) {
+        free(arena);
+        free(file);
+        return VS_E_NO_MEMORY;
+    }
+    memcpy(file->path, path, strlen(path));
+    file->fd = fd;
+    file->device = identity.st_dev;
+    file->inode = identity.st_ino;
+    file->read_only = access == VS_ARENA_READ;
+    file->untouchable = !writable;
+    file->openings = 1;
+    vs_process_identify(file);
+    status = map_file(arena, file, &header);
+    if (status == VS_OK && writable)
+        status = begin(arena);
+    if (status == VS_OK)
+        status = check_words(arena);
+    if (status == VS_OK)
+        status = vs_directory_check(arena);
+    if (status == VS_OK && !vs_arena_publish(arena))
+        status = vs_file_refuse(VS_E_FULL, path, "a process can open %d arenas at most", VS_ARENA_NONE);
+    if (status != VS_OK) {
+        discard(arena, file);
+        return status;
+    }
+    *out = arena;
+    return VS_OK;
+}
+
+/* Closing any descriptor of a file lets go the process's lock on it: never while a thread of ours may hold it. */
+static void close_apart(int fd)
+{
+    vs_cold_lock();
+    close(fd);
+    vs_cold_unlock();
+}
+
+/* One at a time: two threads that open the same file must get the same arena. */
+static vs_status open_in_turn(const char *path, vs_arena_access access, const vs_arena_options *options, vs_arena **out)
+{
+    int fd = -1;
+    bool writable = false;
+    vs_status status = open_descriptor(path, access, &fd, &writable);
+    vs_arena *known = status == VS_OK ? find_open(fd) : NULL;
+    if (known != NULL && known->file->read_only && access == VS_ARENA_SHARE)
+        status = vs_file_refuse(VS_E_READ_ONLY, path, "was opened to be read by this process before");
+    else if (known != NULL) {
+        vs_cold_lock();
+        known->file->openings++;
+        vs_cold_unlock();
+        *out = known;
+    } else if (status == VS_OK && writable && !lock_descriptor(fd)) {
+        status = vs_file_refuse(VS_E_BUSY, path, "another process holds its lock");
+    } else if (status == VS_OK) {
+        status = build(fd, path, writable, access, options, out);
+        if (writable)
+            lock_operation(fd, F_UNLCK);
+    }
+    if (fd >= 0 && (known != NULL || status != VS_OK))
+        close_apart(fd);
+    return status;
+}
+
+vs_status vs_arena_open_file(const char *path, vs_arena_access access, const vs_arena_options *options, vs_arena **out)
+{
+    static const vs_arena_options defaults;
+    static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+    char absolute[PATH_MAX + 1], here[PATH_MAX];
+    *out = NULL;
+    if (path == NULL || *path == '\0')
+        return vs_file_refuse(VS_E_INVALID, "\"\"", "an arena needs the name of a file");
+    bool relative = *path != '/' && getcwd(here, sizeof here) != NULL;
+    int length = snprintf(absolute, sizeof absolute, "%s%s%s", relative ? here : "", relative ? "/" : "", path);
+    if (length < 0 || (size_t)length >= sizeof absolute)
+        return vs_file_refuse(VS_E_INVALID, "the path", "is too long");
+    pthread_mutex_lock(&opening);
+    vs_status status = open_in_turn(absolute, access, options != NULL ? options : &defaults, out);
+    pthread_mutex_unlock(&opening);
+    if (status == VS_E_NO_MEMORY)
+        vs_file_refuse(status, absolute, "no memory");
+    if (status == VS_OK && access == VS_ARENA_SHARE && (*out)->file->entry == 0)
+        status = vs_process_arrive(*out);
+    return status;
+}

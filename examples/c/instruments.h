@@ -14,7 +14,7 @@ typedef struct instruments {
     vs_hdr put_duration, get_duration;     /* ns */
 } instruments;
 
-/* Declares everything in a registry of its own, in the process's arena. The series are held as long as the
+/* Declares everything in a registry of its own, in the process's arena: the file that VAULTSCOPE_ARENA names, or memory. The series are held as long as the
  * process lives: the handles stay valid. */
 vs_status instruments_open(instruments *in);
 

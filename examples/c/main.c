@@ -3,7 +3,10 @@
  *   cas DIRECTORY [THREADS [OBJECTS]]
  *
  * Each thread puts OBJECTS objects, of which the even ones are the same for all threads, gets them all, and asks
- * for one that is not there. With Linux's defaults up to 64 threads own a stripe; more are exact too. */
+ * for one that is not there. With Linux's defaults up to 64 threads own a stripe; more are exact too.
+ *
+ * With VAULTSCOPE_ARENA=FILE in the environment the metrics lie in that file, for `vaultscope serve --arena FILE` to show
+ * while this runs and afterwards, and each run counts on from the last. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +66,7 @@ int main(int count, char **arguments)
     instruments in;
     vs_status status = instruments_open(&in);
     if (status != VS_OK) {
-        fprintf(stderr, "vaultscope %s: %s\n", vs_version(), vs_status_text(status));
+        fprintf(stderr, "vaultscope %s: %s %s\n", vs_version(), vs_status_text(status), vs_arena_reason());
         return 1;
     }
     cas store = {arguments[1], &in};

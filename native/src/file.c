@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +74,13 @@ bool vs_file_back_stripe(vs_arena *arena, uint32_t stripe)
     while (extent >> EXTENT_STRIPE_SHIFT < stripe &&
            !vs_cas_weak_relaxed(word, &extent, (extent & EXTENT_BYTES_MASK) | (uint64_t)stripe << EXTENT_STRIPE_SHIFT)) {
     }
-    bool backed = vs_file_back(arena->file, vs_arena_stripe(arena, stripe), extent & EXTENT_BYTES_MASK);
+    /* Space that was taken once stays taken: the system is asked once a stripe and extent. */
+    vs_word *known = &arena->file->backed[stripe];
+    bool backed = vs_load_relaxed(known) >= (extent & EXTENT_BYTES_MASK);
+    if (!backed && vs_file_back(arena->file, vs_arena_stripe(arena, stripe), extent & EXTENT_BYTES_MASK)) {
+        vs_store_relaxed(known, extent & EXTENT_BYTES_MASK);
+        backed = true;
+    }
     errno = before; /* a signal handler may have brought us here */
     return backed;
 }
@@ -342,7 +347,8 @@ static vs_status map_file(vs_arena *arena, vs_file *file, const vs_file_header *
     arena->stripes = arena->process_base = file->map + header->stripes_at;
     arena->stripe_bytes = header->stripe_bytes;
     arena->stripe_count = header->stripe_count;
-    return VS_OK;
+    file->backed = calloc(header->stripe_count + (size_t)1, sizeof *file->backed);
+    return file->backed != NULL ? VS_OK : VS_E_NO_MEMORY;
 }
 
 /* Words that a new arena begins with. Under the file's lock. */
@@ -379,6 +385,7 @@ static void discard(vs_arena *arena, vs_file *file)
 {
     if (file->map != NULL)
         munmap(file->map, (size_t)file->file_bytes);
+    free(file->backed);
     free(file);
     free(arena);
 }
@@ -475,7 +482,6 @@ static vs_status open_in_turn(const char *path, vs_arena_access access, const vs
 vs_status vs_arena_open_file(const char *path, vs_arena_access access, const vs_arena_options *options, vs_arena **out)
 {
     static const vs_arena_options defaults;
-    static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
     char absolute[PATH_MAX + 1], here[PATH_MAX];
     *out = NULL;
     if (path == NULL || *path == '\0')
@@ -484,12 +490,12 @@ vs_status vs_arena_open_file(const char *path, vs_arena_access access, const vs_
     int length = snprintf(absolute, sizeof absolute, "%s%s%s", relative ? here : "", relative ? "/" : "", path);
     if (length < 0 || (size_t)length >= sizeof absolute)
         return vs_file_refuse(VS_E_INVALID, "the path", "is too long");
-    pthread_mutex_lock(&opening);
+    vs_opening_lock();
     vs_status status = open_in_turn(absolute, access, options != NULL ? options : &defaults, out);
-    pthread_mutex_unlock(&opening);
+    vs_opening_unlock();
     if (status == VS_E_NO_MEMORY)
         vs_file_refuse(status, absolute, "no memory");
-    if (status == VS_OK && access == VS_ARENA_SHARE && (*out)->file->entry == 0)
+    if (status == VS_OK && access == VS_ARENA_SHARE)
         status = vs_process_arrive(*out);
     return status;
 }

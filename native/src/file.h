@@ -69,6 +69,7 @@ typedef struct vs_file {
     vs_process_entry *processes;
     char *pages;
     char *directory;
+    vs_word *backed; /* [stripe]: bytes that are known to have disk space */
     char *limbo; /* gauges of a process that got no entry; NULL until then */
     uint64_t file_bytes, directory_bytes;
     uint64_t checked; /* bytes of the directory that were found sane; under the cold lock */

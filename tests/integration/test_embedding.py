@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ void bump(const vs_counter *counter, uint64_t times)
     while (times-- != 0)
         vs_counter_inc(*counter);
 }
+"""
+
+# Serves the arena in a file, which a program in C writes to, until its standard input ends.
+SERVE = """
+import sys
+from vaultscope import ArenaReader
+from vaultscope.edge.http import MetricsServer
+
+with MetricsServer(ArenaReader(sys.argv[1])) as server:
+    print(server.url, flush=True)
+    sys.stdin.read()
 """
 
 # A module that uses all kinds, by both ways to say cimport.
@@ -100,10 +112,10 @@ def config(python: Path, *asked: str) -> list[str]:
     return run(python, "-I", "-m", "vaultscope.config", *asked, cwd=python.parent).splitlines()
 
 
-def store_in_c(program: Path, folder: Path) -> dict[str, float]:
+def store_in_c(program: Path, folder: Path, **environment: str) -> dict[str, float]:
     """What the C example prints after it filled a store in `folder`."""
     folder.mkdir()
-    return samples(run(program, folder, str(THREADS), str(OBJECTS), cwd=folder))
+    return samples(run(program, folder, str(THREADS), str(OBJECTS), cwd=folder, **environment))
 
 
 def check_store_in_c(got: dict[str, float]) -> None:
@@ -131,6 +143,58 @@ def test_the_store_in_c(way: str, python: Path, examples: Path, tmp_path: Path) 
     objects = [path for path in (tmp_path / "store").iterdir() if len(path.name) == 64]
     assert len(objects) == OBJECTS // 2 + THREADS * (OBJECTS - OBJECTS // 2)
     assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in objects)
+
+
+def test_the_store_in_c_served_by_python(python: Path, examples: Path, tmp_path: Path) -> None:
+    """The C example counts in a file, run after run, and Python, which has no part in it, serves that."""
+    (directory,) = config(python, "--cmakedir")
+    run(
+        tool("cmake"),
+        "-S",
+        examples / "c",
+        "-B",
+        tmp_path / "b",
+        f"-Dvaultscope_DIR={directory}",
+        cwd=tmp_path,
+    )
+    run(tool("cmake"), "--build", tmp_path / "b", cwd=tmp_path)
+    arena = str(tmp_path / "vault.arena")
+    first = store_in_c(tmp_path / "b" / "cas", tmp_path / "first", VAULTSCOPE_ARENA=arena)
+    check_store_in_c(first)
+    with subprocess.Popen(
+        [python, "-I", "-c", SERVE, arena], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        second = store_in_c(tmp_path / "b" / "cas", tmp_path / "second", VAULTSCOPE_ARENA=arena)
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            served = samples(answer.read().decode())
+        server.communicate()
+    both = [
+        name
+        for name in first
+        if name.startswith("cas_") and not name.endswith("_sum") and "quantile" not in name
+    ]
+    assert len(both) == 8
+    for name in both:
+        assert served[name] == second[name] == 2 * first[name]
+
+
+def test_a_file_that_is_no_arena_in_c(python: Path, examples: Path, tmp_path: Path) -> None:
+    """A program in C says why it has no arena, and leaves the file as it was."""
+    flags = " ".join(config(python, "--includes", "--libs"))
+    run("bash", "-euc", f"cc -O2 c/*.c -o {tmp_path}/cas {flags}", cwd=examples)
+    letter = tmp_path / "letter.txt"
+    letter.write_text("dear reader\n")
+    done = subprocess.run(
+        [tmp_path / "cas", tmp_path],
+        env={**os.environ, "VAULTSCOPE_ARENA": str(letter)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert f"{letter}: is no arena" in done.stderr
+    assert letter.read_text() == "dear reader\n"
 
 
 def test_another_version_is_not_found(python: Path, tmp_path: Path) -> None:

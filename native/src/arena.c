@@ -18,6 +18,8 @@ static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(512) << 20;
 static const uint64_t STRIPE_BYTES_MIN = UINT64_C(64) << 10;
 static const uint64_t STRIPE_BYTES_MAX = UINT64_C(64) << 30;
 
+static pthread_mutex_t default_mutex = PTHREAD_MUTEX_INITIALIZER; /* above the opening lock, which opening a file takes */
+static pthread_mutex_t opening_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t cold_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t read_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -32,20 +34,26 @@ void vs_cold_lock(void) { pthread_mutex_lock(&cold_mutex); }
 void vs_cold_unlock(void) { pthread_mutex_unlock(&cold_mutex); }
 void vs_read_lock(void) { pthread_mutex_lock(&read_mutex); }
 void vs_read_unlock(void) { pthread_mutex_unlock(&read_mutex); }
+void vs_opening_lock(void) { pthread_mutex_lock(&opening_mutex); }
+void vs_opening_unlock(void) { pthread_mutex_unlock(&opening_mutex); }
 
 static void before_fork(void)
 {
+    pthread_mutex_lock(&default_mutex);
+    vs_opening_lock();
     vs_read_lock();
     vs_cold_lock();
 }
 
-static void after_fork_parent(void)
+static void after_fork(void)
 {
     vs_cold_unlock();
     vs_read_unlock();
+    vs_opening_unlock();
+    pthread_mutex_unlock(&default_mutex);
 }
 
-static void after_fork_child(void)
+static void after_fork_in_child(void)
 {
     for (uint32_t slot = 0; slot < VS_ARENA_NONE; slot++) {
         vs_arena *arena = vs_arena_at(slot);
@@ -55,13 +63,12 @@ static void after_fork_child(void)
             vs_stripe_after_fork(arena);
     }
     vs_registry_after_fork();
-    vs_cold_unlock();
-    vs_read_unlock();
+    after_fork();
 }
 
 __attribute__((constructor)) static void watch_forks(void)
 {
-    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
 }
 
 vs_arena *vs_arena_at(uint32_t slot)
@@ -170,9 +177,8 @@ static vs_status number_from_environment(const char *name, uint64_t *value)
 
 vs_status vs_arena_default(vs_arena **out)
 {
-    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
     static vs_arena *arena;
-    pthread_mutex_lock(&once);
+    pthread_mutex_lock(&default_mutex);
     vs_status status = VS_OK;
     if (arena == NULL) {
         uint64_t stripes = 0;
@@ -190,7 +196,7 @@ vs_status vs_arena_default(vs_arena **out)
             status = vs_arena_open(&options, &arena);
     }
     *out = arena;
-    pthread_mutex_unlock(&once);
+    pthread_mutex_unlock(&default_mutex);
     return status;
 }
 

@@ -55,7 +55,11 @@ void vs_arena_retract(vs_arena *arena);
 /* The arena in a slot, or NULL. Any thread, wait-free. */
 vs_arena *vs_arena_at(uint32_t slot);
 
-/* Run in the child of a fork, with both locks held. */
+/* Who opens the arena of a file, or the default one. Above the read lock; held across fork too. */
+void vs_opening_lock(void);
+void vs_opening_unlock(void);
+
+/* Run in the child of a fork, with all locks held. */
 void vs_stripe_after_fork(vs_arena *arena);
 void vs_registry_after_fork(void);
 void vs_file_after_fork(vs_arena *arena);

@@ -152,7 +152,8 @@ bool vs_process_hold(const vs_file *file, uint32_t index)
 
 void vs_process_identify(vs_file *file)
 {
-    file->boot = boot_of_machine();
+    if (file->boot == 0) /* a fork does not change it */
+        file->boot = boot_of_machine();
     file->space = my_space();
     file->start = my_start();
 }
@@ -179,7 +180,7 @@ static char *page_of(const vs_file *file, uint32_t index)
     return file->pages + (size_t)index * VS_GAUGE_PAGE_BYTES;
 }
 
-static void join(vs_arena *arena)
+static bool join(vs_arena *arena)
 {
     vs_file *file = arena->file;
     file->entry = 0;
@@ -194,12 +195,17 @@ static void join(vs_arena *arena)
         }
         file->entry = index + 1;
     }
-    if (file->entry != 0) {
-        arena->process_base = page_of(file, file->entry - 1);
-        arena->token = (uint64_t)file->entry << VS_OWNER_ENTRY_SHIFT | 1;
-        return;
-    }
-    /* Counts go to the shared stripe; gauges of its own go where nobody looks, and the refusal is counted. */
+    if (file->entry == 0)
+        return false;
+    arena->process_base = page_of(file, file->entry - 1);
+    arena->token = (uint64_t)file->entry << VS_OWNER_ENTRY_SHIFT | 1;
+    return true;
+}
+
+/* Without an entry: counts go to the shared stripe; gauges of its own go where nobody looks, and the refusal is counted. */
+static void stay_outside(vs_arena *arena)
+{
+    vs_file *file = arena->file;
     vs_add_relaxed(&file->words->processes_refused, 1u);
     if (file->limbo == NULL) {
         void *limbo = mmap(NULL, VS_GAUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -208,15 +214,6 @@ static void join(vs_arena *arena)
         file->limbo = limbo;
     }
     arena->process_base = file->limbo;
-}
-
-void vs_file_after_fork(vs_arena *arena)
-{
-    if (arena->file->read_only)
-        return;
-    vs_stripe_forget(arena->slot);
-    vs_process_identify(arena->file);
-    join(arena);
 }
 
 /* ---- leaving ---- */
@@ -269,19 +266,48 @@ size_t vs_arena_reap(vs_arena *arena)
         return 0;
     size_t dead = 0;
     vs_cold_lock();
-    if (vs_directory_check(arena) == VS_OK && vs_file_try_lock(arena)) {
-        dead = reap_dead(arena);
-        vs_fold_stripes(arena);
+    if (vs_file_try_lock(arena)) {
+        if (vs_directory_check(arena) == VS_OK) { /* under the lock: what is not in the directory yet is not folded */
+            dead = reap_dead(arena);
+            vs_fold_stripes(arena);
+        }
         vs_file_unlock(arena);
     }
     vs_cold_unlock();
     return dead;
 }
 
+/* ---- arriving ---- */
+
+/* The child of a fork, which has inherited the cold lock. */
+void vs_file_after_fork(vs_arena *arena)
+{
+    if (arena->file->read_only)
+        return;
+    vs_stripe_forget(arena->slot);
+    vs_process_identify(arena->file);
+    if (join(arena))
+        return;
+    /* No entry is free. Where nobody took a snapshot while workers came and went, the dead have them. */
+    if (vs_file_try_lock(arena)) {
+        if (vs_directory_check(arena) == VS_OK)
+            reap_dead(arena);
+        vs_file_unlock(arena);
+    }
+    if (!join(arena))
+        stay_outside(arena);
+}
+
 vs_status vs_process_arrive(vs_arena *arena)
 {
     vs_cold_lock();
+    if (arena->file->entry != 0) { /* another thread was first */
+        vs_cold_unlock();
+        return VS_OK;
+    }
     vs_status status = vs_file_lock(arena);
+    if (status == VS_OK && (status = vs_directory_check(arena)) != VS_OK)
+        vs_file_unlock(arena);
     if (status == VS_OK) {
         size_t dead = reap_dead(arena);
         if (is_empty(arena->file)) /* nobody writes: the time to make whole what was left in mid-write where all write */
@@ -289,7 +315,8 @@ vs_status vs_process_arrive(vs_arena *arena)
         if (dead != 0)
             vs_fold_stripes(arena);
         vs_file_unlock(arena);
-        join(arena);
+        if (!join(arena))
+            stay_outside(arena);
     }
     vs_cold_unlock();
     return status;

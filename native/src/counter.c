@@ -78,8 +78,11 @@ void vs_counter_mirror(vs_counter counter, uint64_t integer, double real)
         return;
     vs_counter_cell *cell = cell_at(vs_arena_stripe(arena, 0), counter);
     if (arena->file != NULL) {
-        raise_integer(&cell->integer, integer);
-        raise_double(&cell->real, real);
+        /* One word is raised, so that no reader sees half of it; once that is the double, it stays the double. */
+        if (real == 0.0 && vs_load_relaxed(&cell->real) == 0)
+            raise_integer(&cell->integer, integer);
+        else
+            raise_double(&cell->real, (double)integer + real - (double)vs_load_relaxed(&cell->integer));
         return;
     }
     vs_store_relaxed(&cell->integer, integer);

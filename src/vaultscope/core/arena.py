@@ -61,16 +61,18 @@ class ArenaReader:
     Thread-safe. Raises ArenaError if there is no arena at the path.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+    def __init__(
+        self, path: str | bytes | os.PathLike[str], *, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.path = os.path.abspath(os.fsdecode(path))
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._open()
 
     def _open(self) -> None:
-        native = NativeRegistry(os.fsencode(self.path), True)
-        self._identity = _identity(self.path)
-        self._native = native
+        identity = _identity(self.path)  # first: a file that comes in its place now is found at the next look
+        self._native = NativeRegistry(os.fsencode(self.path), True)
+        self._identity = identity
 
     def _current(self) -> NativeRegistry:
         with self._lock:

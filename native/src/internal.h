@@ -76,6 +76,8 @@ vs_status vs_file_lock(vs_arena *arena);
 bool vs_file_try_lock(vs_arena *arena); /* does not wait; also where the arena was opened to be read */
 void vs_file_unlock(vs_arena *arena);
 void vs_file_close(vs_arena *arena);
+/* process.c: as vs_processes_list, and how many are dead and not reaped. Asking the system is most of a small snapshot's cost. */
+vs_status vs_processes_survey(const vs_arena *arena, vs_process **out, size_t *count, size_t *dead);
 uint64_t vs_file_refused(const vs_arena *arena); /* processes that got no entry */
 bool vs_file_read_only(const vs_arena *arena);
 bool vs_file_untouchable(const vs_arena *arena); /* not even the word that asks a busy histogram aside */

@@ -332,26 +332,35 @@ static uint64_t stripes_of(const vs_arena *arena, uint64_t token)
     return stripes;
 }
 
-vs_status vs_processes_list(const vs_arena *arena, vs_process **out, size_t *count)
+vs_status vs_processes_survey(const vs_arena *arena, vs_process **out, size_t *count, size_t *dead)
 {
     const vs_file *file = arena->file;
     vs_process *list = malloc((file != NULL ? file->process_count : 1) * sizeof *list);
     if (list == NULL)
         return VS_E_NO_MEMORY;
     size_t n = 0;
+    *dead = 0;
     if (file == NULL)
         list[n++] = (vs_process){(uint64_t)getpid(), stripes_of(arena, arena->token), arena->process_base, true};
     for (uint32_t index = 0; file != NULL && index < file->process_count; index++) {
         const vs_process_entry *entry = &file->processes[index];
         uint64_t pid = vs_load_acquire(&entry->pid); /* P2 */
-        if (pid == 0 || vs_load_acquire(&entry->state) != VS_PROCESS_LIVE || vs_process_is_dead(file, index)) /* P4 */
-            continue;
-        uint64_t token = (uint64_t)(index + 1) << VS_OWNER_ENTRY_SHIFT | 1;
-        list[n++] = (vs_process){pid, stripes_of(arena, token), page_of(file, index), file->entry == index + 1};
+        if (pid != 0 && vs_process_is_dead(file, index)) {
+            ++*dead;
+        } else if (pid != 0 && vs_load_acquire(&entry->state) == VS_PROCESS_LIVE) { /* P4 */
+            uint64_t token = (uint64_t)(index + 1) << VS_OWNER_ENTRY_SHIFT | 1;
+            list[n++] = (vs_process){pid, stripes_of(arena, token), page_of(file, index), file->entry == index + 1};
+        }
     }
     *out = list;
     *count = n;
     return VS_OK;
+}
+
+vs_status vs_processes_list(const vs_arena *arena, vs_process **out, size_t *count)
+{
+    size_t dead;
+    return vs_processes_survey(arena, out, count, &dead);
 }
 
 void vs_processes_free(vs_process *processes) { free(processes); }

@@ -251,9 +251,11 @@ vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapsh
     b->text.item = 1;
 
     vs_arena *arena = registry->arena;
-    vs_arena_reap(arena);
-    if (vs_processes_list(arena, &b->processes, &b->process_count) != VS_OK)
+    size_t dead = 0;
+    if (vs_processes_survey(arena, &b->processes, &b->process_count, &dead) != VS_OK)
         b->failed = true;
+    if (dead != 0)
+        vs_arena_reap(arena);
     vs_read_lock();
     vs_status status = vs_registry_enter(registry, &b->sequence);
     /* M2: acquire; pairs with M1 in registry.c */

@@ -21,6 +21,7 @@ const char *vs_status_text(vs_status status)
     case VS_E_FOREIGN: return "not an arena of this version";
     case VS_E_BUSY: return "another process holds the lock";
     case VS_E_READ_ONLY: return "opened to be read";
+    case VS_E_ABI: return "built against headers of another version";
     }
     return "unknown status";
 }
@@ -29,6 +30,8 @@ const char *vs_version(void)
 {
     return TEXT(VS_VERSION_MAJOR) "." TEXT(VS_VERSION_MINOR) "." TEXT(VS_VERSION_PATCH);
 }
+
+uint32_t vs_abi(void) { return VS_ABI; }
 
 int64_t vs_clock_monotonic_ns(void)
 {

@@ -72,8 +72,10 @@ void vs_registry_settle(vs_registry *registry)
 
 /* ---- the registry ---- */
 
-vs_status vs_registry_open(vs_arena *arena, vs_registry **out)
+vs_status vs_registry_open_as(vs_arena *arena, uint32_t abi, vs_registry **out)
 {
+    if (abi != VS_ABI)
+        return VS_E_ABI;
     vs_registry *registry = calloc(1, sizeof *registry);
     if (registry == NULL)
         return VS_E_NO_MEMORY;

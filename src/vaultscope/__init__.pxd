@@ -20,6 +20,8 @@ from vaultscope._native.native cimport *
 
 cdef inline void *vs_handle_in(object metric, const char *kind) except NULL:
     """What the capsule of a metric of this kind points to; alive as long as the metric is."""
+    if vs_abi() != VS_ABI:
+        raise ImportError("this module was built against another version of vaultscope: build it again")
     capsule = metric.capsule()
     if not PyCapsule_IsValid(capsule, kind):
         raise TypeError(f"{metric!r} has no {kind.decode()}")

@@ -245,8 +245,20 @@ static void check_a_snapshot_of_one_metric(void)
     vs_arena_close(arena);
 }
 
+static void check_a_program_of_another_interface_is_refused(void)
+{
+    vs_arena *arena = NULL;
+    vs_registry *registry = NULL;
+    vs_arena_options options = {.stripe_count = 1, .stripe_bytes = 64 << 10};
+    CHECK_EQ(vs_arena_open(&options, &arena), VS_OK);
+    CHECK_EQ(vs_registry_open_as(arena, VS_ABI + 1, &registry), VS_E_ABI);
+    CHECK(registry == NULL && vs_abi() == VS_ABI);
+    vs_arena_close(arena);
+}
+
 int main(void)
 {
+    check_a_program_of_another_interface_is_refused();
     check_shapes();
     check_bounds_must_ascend();
     check_beyond_the_limit_is_the_overflow_series();

@@ -7,8 +7,13 @@
 #include <stdint.h>
 
 #define VS_VERSION_MAJOR 0
-#define VS_VERSION_MINOR 1
+#define VS_VERSION_MINOR 2
 #define VS_VERSION_PATCH 0
+
+/* The binary interface: another number whenever a struct, an inline function or the meaning of an argument changes, so that a
+ * program and a library that do not fit part at the first call (vs_registry_open) and not in the middle of a cell. Functions and
+ * constants are added without it. */
+#define VS_ABI 2
 
 /* The limits. Each one is checked where it is cold, never where it is hot. */
 enum {
@@ -33,7 +38,8 @@ typedef enum vs_status {
     VS_E_SYSTEM = 7,      /* the system refused a file: vs_arena_reason says which and why */
     VS_E_FOREIGN = 8,     /* a file that is no arena, or one of another version or machine */
     VS_E_BUSY = 9,        /* another process holds the arena's lock and does not let go */
-    VS_E_READ_ONLY = 10   /* the arena was opened to be read */
+    VS_E_READ_ONLY = 10,  /* the arena was opened to be read */
+    VS_E_ABI = 11         /* the program was built against headers of another binary interface than the library's */
 } vs_status;
 
 /* A run of bytes that need not end in NUL. Borrowed: the callee copies what it keeps. */
@@ -56,6 +62,9 @@ VS_API const char *vs_status_text(vs_status status);
 
 /* "MAJOR.MINOR.PATCH" of the library that is loaded (VS_VERSION_* is that of the header). */
 VS_API const char *vs_version(void);
+
+/* VS_ABI of the library that is loaded. */
+VS_API uint32_t vs_abi(void);
 
 /* Monotonic time in nanoseconds, for durations. Any thread, async-signal-safe. */
 VS_API int64_t vs_clock_monotonic_ns(void);

@@ -48,8 +48,12 @@ typedef struct vs_metric_spec {
     vs_gauge_mode mode;  /* VS_GAUGE */
 } vs_metric_spec;
 
-/* A registry with one reference. */
-VS_API vs_status vs_registry_open(vs_arena *arena, vs_registry **out);
+/* A registry with one reference. VS_E_ABI if these headers are not the library's; VS_E_NO_MEMORY. */
+VS_API vs_status vs_registry_open_as(vs_arena *arena, uint32_t abi, vs_registry **out);
+static inline vs_status vs_registry_open(vs_arena *arena, vs_registry **out)
+{
+    return vs_registry_open_as(arena, VS_ABI, out);
+}
 VS_API void vs_registry_retain(vs_registry *registry);
 /* The last release frees it; every metric and series handle holds a reference of its own. */
 VS_API void vs_registry_release(vs_registry *registry);

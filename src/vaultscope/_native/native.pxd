@@ -29,6 +29,9 @@ cdef extern from "vaultscope.h" nogil:
         size_t size
     const char *vs_status_text(vs_status status)
     const char *vs_version()
+    enum:
+        VS_ABI
+    uint32_t vs_abi()
     int64_t vs_clock_monotonic_ns()
 
     # stripe.h

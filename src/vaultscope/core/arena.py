@@ -95,6 +95,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     """Which file is at the path; None if there is none now, and the one that was is read on."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # the latter: a path that no file can have
         return None
     return status.st_dev, status.st_ino

@@ -245,6 +245,11 @@ static vs_series *answer_overflow(vs_metric *metric)
     return vs_series_list(overflow) ? overflow : NULL;
 }
 
+static bool is_full(const vs_metric *metric)
+{
+    return metric->series_max != 0 && metric->series_count >= metric->series_max;
+}
+
 /* Makes a series that was not found. NULL: there is no room, or no memory. */
 static vs_series *make(vs_metric *metric, const char *labels, size_t size, uint32_t hash)
 {
@@ -258,7 +263,7 @@ static vs_series *make(vs_metric *metric, const char *labels, size_t size, uint3
     }
     if (vs_file_lock(arena) != VS_OK)
         return NULL;
-    if (vs_sync(metric->registry) == VS_OK && find(metric, labels, size, hash) == NULL &&
+    if (vs_sync(metric->registry) == VS_OK && find(metric, labels, size, hash) == NULL && !is_full(metric) &&
         vs_sync_bind(metric, labels, size) == VS_OK)
         vs_sync(metric->registry);
     vs_file_unlock(arena);
@@ -273,9 +278,8 @@ static vs_series *find_or_make(vs_metric *metric, const char *labels, size_t siz
     if (series != NULL)
         return series;
     vs_series *overflow = metric->overflow;
-    bool full = metric->series_max != 0 && metric->series_count >= metric->series_max;
     bool is_overflow = overflow != NULL && overflow->labels_size == size && memcmp(overflow->labels, labels, size) == 0;
-    if (!full && !is_overflow)
+    if (!is_full(metric) && !is_overflow)
         series = make(metric, labels, size, hash);
     if (series != NULL)
         return series;

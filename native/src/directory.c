@@ -14,6 +14,19 @@ static bool cells_in_range(uint64_t offset, uint64_t bytes, uint64_t limit)
     return offset % 8 == 0 && offset != 0 && offset <= limit && bytes <= limit - offset;
 }
 
+/* What was given out, which was counted before the record was published: cells beyond it would be given out again. */
+static uint64_t cells_limit(const vs_arena *arena)
+{
+    uint64_t top = vs_load_relaxed(&arena->shared->cells_top);
+    return top < arena->stripe_bytes ? top : arena->stripe_bytes;
+}
+
+static uint64_t gauges_limit(const vs_arena *arena)
+{
+    uint64_t top = vs_load_relaxed(&arena->file->words->gauges_top);
+    return top < VS_GAUGE_PAGE_BYTES ? top : (uint64_t)VS_GAUGE_PAGE_BYTES;
+}
+
 static uint64_t checksum_of(const vs_record *record)
 {
     return vs_checksum(&record->size, record->size - offsetof(vs_record, size));
@@ -47,7 +60,7 @@ static bool is_sane_metric(const vs_arena *arena, const vs_metric_record *record
     vs_hdr_config hdr = {0};
     vs_directory_spec(record, names, &spec);
     return vs_metric_valid(&spec, &hdr) && record->tally_size == vs_tally_size_of(&spec, &hdr) &&
-           cells_in_range(record->losses, VS_LOSS_KINDS * sizeof(vs_counter_cell), arena->stripe_bytes);
+           cells_in_range(record->losses, VS_LOSS_KINDS * sizeof(vs_counter_cell), cells_limit(arena));
 }
 
 static bool is_sane_series(const vs_arena *arena, const vs_series_record *record, uint64_t at)
@@ -60,7 +73,7 @@ static bool is_sane_series(const vs_arena *arena, const vs_series_record *record
         return false;
     bool paged = metric->kind == VS_GAUGE && metric->mode != VS_GAUGE_LAST;
     return cells_in_range(record->offset, vs_cell_bytes_of((vs_kind)metric->kind, metric->tally_size),
-                          paged ? (uint64_t)VS_GAUGE_PAGE_BYTES : arena->stripe_bytes);
+                          paged ? gauges_limit(arena) : cells_limit(arena));
 }
 
 static bool is_sane(const vs_arena *arena, uint64_t at, uint64_t top)

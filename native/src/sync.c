@@ -42,18 +42,19 @@ static vs_status add_series(vs_registry *registry, uint64_t at)
     vs_series_record *record = (vs_series_record *)vs_directory_at(registry->arena->file, at);
     vs_metric *metric = metric_of(registry, record->metric);
     uint64_t state = vs_load_relaxed(&record->head.state);
-    if (metric == NULL || state == VS_RECORD_REMOVED)
+    bool is_overflow = record->is_overflow != 0;
+    if (metric == NULL || state == VS_RECORD_REMOVED || (is_overflow ? metric->overflow != NULL : state != VS_RECORD_LISTED))
         return VS_OK;
     vs_series *series = vs_series_new(metric, record->labels, record->labels_size, record->offset);
     if (series == NULL)
         return VS_E_NO_MEMORY;
     series->state = &record->head.state;
-    series->counted = record->is_overflow == 0;
+    series->counted = !is_overflow;
     if (state == VS_RECORD_LISTED && !vs_series_list(series)) {
         vs_series_free(series);
         return VS_E_NO_MEMORY;
     }
-    if (record->is_overflow != 0)
+    if (is_overflow)
         metric->overflow = series;
     return VS_OK;
 }
@@ -65,7 +66,7 @@ static void follow_changes(vs_registry *registry)
         vs_metric *next = vs_load_relaxed(&metric->next);
         for (vs_series *series = vs_load_relaxed(&metric->first); series != NULL;) {
             vs_series *after = vs_load_relaxed(&series->next);
-            if (vs_load_relaxed(series->state) == VS_RECORD_REMOVED)
+            if (vs_load_relaxed(series->state) == VS_RECORD_REMOVED && series != metric->overflow)
                 vs_series_unlist(series);
             series = after;
         }

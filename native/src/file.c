@@ -1,12 +1,7 @@
-/* An arena in a file: making it, opening it, refusing it, its lock and its disk space. The layout is in file.h.
+/* An arena in a file: making it, opening it, refusing it. The layout is in file.h.
  *
- * The lock is fcntl's on the first byte of the file: the kernel gives it back when its holder dies, however it dies. It
- * belongs to a process, so it stands below the cold lock, which keeps the threads apart; and the child of a fork does not
- * inherit it. Rejected: a robust mutex in the file (what a reboot leaves of it is garbage).
- *
- * Memory that is a hole in a full disk kills who writes to it (SIGBUS). So nothing is written before fallocate has taken the space
- * for it: of cells in every stripe that has one, when they are allocated; of a stripe, when it is taken. Both meet in one
- * word, `extent`: whoever changes it second sees the other's change. */
+ * What is read from the file is judged before it is used as an offset or a size: here the header and the words, in directory.c the
+ * records. A process that is killed while it makes one leaves a file of one page, which the next one finishes. */
 #define _GNU_SOURCE
 #include "file.h"
 
@@ -19,15 +14,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char MAGIC[8] = {'\x89', 'v', 's', 'a', '\r', '\n', '\x1a', '\n'};
 static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(64) << 20;
-static const uint64_t CELLS_CHUNK = UINT64_C(256) << 10;
-enum { BYTE_ORDER_MARK = 0x01020304, EXTENT_STRIPE_SHIFT = 48, REASON_BYTES = 512 };
-static const uint64_t EXTENT_BYTES_MASK = (UINT64_C(1) << EXTENT_STRIPE_SHIFT) - 1;
-static const int64_t LOCK_PATIENCE_NS = 2000000000;
+enum { BYTE_ORDER_MARK = 0x01020304, REASON_BYTES = 512 };
 
 static _Thread_local char reason[REASON_BYTES];
 
@@ -52,144 +43,6 @@ static vs_status refuse_errno(const char *path, const char *what)
     const char *said = strerror_r(error, text, sizeof text); /* GNU's: returns the text */
     return vs_file_refuse(VS_E_SYSTEM, path, "%s: %s", what, said);
 }
-
-/* ---- disk space ---- */
-
-bool vs_file_back(const vs_file *file, const char *from, uint64_t bytes)
-{
-    for (;;) {
-        if (fallocate(file->fd, 0, (off_t)(from - file->map), (off_t)bytes) == 0)
-            return true;
-        if (errno != EINTR)
-            return errno == EOPNOTSUPP || errno == ENOSYS; /* such a filesystem promises nothing; see the README */
-    }
-}
-
-bool vs_file_back_stripe(vs_arena *arena, uint32_t stripe)
-{
-    int before = errno;
-    vs_word *word = &arena->shared->extent;
-    uint64_t extent = vs_load_relaxed(word);
-    /* Relaxed, here and below: only the order of changes to this one word matters. */
-    while (extent >> EXTENT_STRIPE_SHIFT < stripe &&
-           !vs_cas_weak_relaxed(word, &extent, (extent & EXTENT_BYTES_MASK) | (uint64_t)stripe << EXTENT_STRIPE_SHIFT)) {
-    }
-    /* Space that was taken once stays taken: the system is asked once a stripe and extent. */
-    vs_word *known = &arena->file->backed[stripe];
-    bool backed = vs_load_relaxed(known) >= (extent & EXTENT_BYTES_MASK);
-    if (!backed && vs_file_back(arena->file, vs_arena_stripe(arena, stripe), extent & EXTENT_BYTES_MASK)) {
-        vs_store_relaxed(known, extent & EXTENT_BYTES_MASK);
-        backed = true;
-    }
-    errno = before; /* a signal handler may have brought us here */
-    return backed;
-}
-
-/* Takes space for the cells up to `bytes` in every stripe that has some. */
-static bool extend(vs_arena *arena, uint64_t bytes)
-{
-    vs_word *word = &arena->shared->extent;
-    uint64_t extent = vs_load_relaxed(word);
-    for (uint64_t backed_to = 0;;) {
-        uint64_t have = extent & EXTENT_BYTES_MASK, highest = extent >> EXTENT_STRIPE_SHIFT;
-        if (bytes <= have)
-            return true;
-        for (uint64_t stripe = backed_to; stripe <= highest; stripe++)
-            if (!vs_file_back(arena->file, vs_arena_stripe(arena, (uint32_t)stripe) + have, bytes - have))
-                return false;
-        backed_to = highest + 1;
-        if (vs_cas_weak_relaxed(word, &extent, bytes | highest << EXTENT_STRIPE_SHIFT))
-            return true;
-    }
-}
-
-vs_status vs_file_cells_alloc(vs_arena *arena, size_t bytes, uint64_t *offset)
-{
-    uint64_t top = vs_load_relaxed(&arena->shared->cells_top);
-    if (bytes > arena->stripe_bytes - top)
-        return VS_E_FULL;
-    uint64_t end = (top + bytes + CELLS_CHUNK - 1) / CELLS_CHUNK * CELLS_CHUNK;
-    if (!extend(arena, end < arena->stripe_bytes ? end : arena->stripe_bytes))
-        return VS_E_FULL;
-    vs_store_relaxed(&arena->shared->cells_top, top + bytes);
-    *offset = top;
-    return VS_OK;
-}
-
-vs_status vs_file_gauge_alloc(vs_arena *arena, uint64_t *offset)
-{
-    vs_word *word = &arena->file->words->gauges_top;
-    uint64_t top = vs_load_relaxed(word);
-    if (top + sizeof(vs_word) > VS_GAUGE_PAGE_BYTES)
-        return VS_E_FULL;
-    vs_store_relaxed(word, top + sizeof(vs_word));
-    *offset = top;
-    return VS_OK;
-}
-
-/* ---- the lock ---- */
-
-static int lock_operation(int fd, short type)
-{
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-    return fcntl(fd, F_SETLK, &lock);
-}
-
-static bool lock_descriptor(int fd)
-{
-    int64_t deadline = vs_clock_monotonic_ns() + LOCK_PATIENCE_NS;
-    for (long wait_ns = 1000; lock_operation(fd, F_WRLCK) != 0;) {
-        if ((errno != EAGAIN && errno != EACCES && errno != EINTR) || vs_clock_monotonic_ns() > deadline)
-            return false;
-        nanosleep(&(struct timespec){0, wait_ns}, NULL);
-        wait_ns = wait_ns < 1000000 ? wait_ns * 2 : wait_ns;
-    }
-    return true;
-}
-
-static bool is_our_file(const vs_file *file, int fd)
-{
-    struct stat status;
-    return fstat(fd, &status) == 0 && status.st_dev == file->device && status.st_ino == file->inode;
-}
-
-/* A host that becomes a daemon closes all descriptors, and another file may have got the number since. */
-static bool have_descriptor(vs_file *file)
-{
-    if (is_our_file(file, file->fd))
-        return true;
-    int fd = open(file->path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    if (!is_our_file(file, fd)) {
-        close(fd);
-        return false;
-    }
-    file->fd = fd;
-    if (file->entry != 0)
-        vs_process_hold(file, file->entry - 1);
-    return true;
-}
-
-vs_status vs_file_lock(vs_arena *arena)
-{
-    vs_file *file = arena->file;
-    if (file->read_only)
-        return vs_file_refuse(VS_E_READ_ONLY, file->path, "was opened to be read");
-    if (file->corrupt)
-        return VS_E_CORRUPT;
-    if (!have_descriptor(file) || !lock_descriptor(file->fd))
-        return vs_file_refuse(VS_E_BUSY, file->path, "another process holds its lock, or the file was moved away");
-    return VS_OK;
-}
-
-bool vs_file_try_lock(vs_arena *arena)
-{
-    vs_file *file = arena->file;
-    return !file->untouchable && !file->corrupt && have_descriptor(file) && lock_operation(file->fd, F_WRLCK) == 0;
-}
-
-void vs_file_unlock(vs_arena *arena) { lock_operation(arena->file->fd, F_UNLCK); }
 
 uint64_t vs_file_refused(const vs_arena *arena) { return vs_load_relaxed(&arena->file->words->processes_refused); }
 bool vs_file_read_only(const vs_arena *arena) { return arena->file->read_only; }
@@ -237,10 +90,12 @@ static vs_status judge(const vs_file_header *header, size_t read, uint64_t file_
     if (header->checksum != checksum_of(header))
         return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");
     vs_file_header expected;
-    if (header->stripe_count == 0 || header->stripe_count > VS_STRIPES_MAX)
-        return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");
-    lay_out(&expected, header->stripe_count, header->stripe_bytes);
-    if (expected.checksum != header->checksum)
+    uint32_t stripes;
+    uint64_t stripe_bytes;
+    vs_arena_options told = {header->stripe_count, header->stripe_bytes};
+    bool sane = vs_arena_sizes(&told, 0, &stripes, &stripe_bytes) && stripes == told.stripe_count && stripe_bytes == told.stripe_bytes;
+    lay_out(&expected, stripes, stripe_bytes);
+    if (!sane || expected.checksum != header->checksum)
         return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");
     if (file_bytes != header->file_bytes)
         return vs_file_refuse(VS_E_CORRUPT, path, "is truncated: %llu bytes of %llu", (unsigned long long)file_bytes,
@@ -267,12 +122,12 @@ static vs_status make(int fd, const char *path, const vs_arena_options *options,
     return VS_OK;
 }
 
-/* Gives the file its length and its first pages. */
+/* Gives the file its first pages, then its length: on a full disk it stays one that is to be finished. */
 static vs_status stretch(int fd, const char *path, const vs_file_header *header)
 {
-    if (ftruncate(fd, (off_t)header->file_bytes) != 0)
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)header->pages_at) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
         return refuse_errno(path, "cannot be made large enough");
-    if (fallocate(fd, 0, 0, (off_t)header->pages_at) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+    if (ftruncate(fd, (off_t)header->file_bytes) != 0)
         return refuse_errno(path, "cannot be made large enough");
     return VS_OK;
 }
@@ -316,11 +171,12 @@ static vs_status open_descriptor(const char *path, vs_arena_access access, int *
     return VS_OK;
 }
 
+/* Under the cold lock, below which readers are closed. */
 static vs_arena *find_open(int fd)
 {
     for (uint32_t slot = 0; slot < VS_ARENA_NONE; slot++) {
         vs_arena *arena = vs_arena_at(slot);
-        if (arena != NULL && arena->file != NULL && is_our_file(arena->file, fd))
+        if (arena != NULL && arena->file != NULL && vs_file_is_at(arena->file, fd))
             return arena;
     }
     return NULL;
@@ -330,7 +186,7 @@ static vs_arena *find_open(int fd)
 static vs_status map_file(vs_arena *arena, vs_file *file, const vs_file_header *header)
 {
     void *map = mmap(NULL, (size_t)header->file_bytes, PROT_READ | (file->untouchable ? 0 : PROT_WRITE),
-                     MAP_SHARED | MAP_NORESERVE, file->fd, 0);
+                     MAP_SHARED | MAP_NORESERVE, (int)vs_load_relaxed(&file->fd), 0);
     if (map == MAP_FAILED)
         return refuse_errno(file->path, "cannot be mapped");
     madvise(map, (size_t)header->file_bytes, MADV_NOHUGEPAGE);
@@ -362,23 +218,34 @@ static vs_status begin(vs_arena *arena)
     return VS_OK;
 }
 
-/* Words that a corrupt file could lead us out of the map with. */
+static bool is_offset(uint64_t value, uint64_t limit) { return value % 8 == 0 && value <= limit; }
+
+/* Each owned stripe has a bit; the shared one, and what is behind the last, has none. */
+static bool are_stripes(uint64_t bits, uint32_t word, uint32_t stripe_count)
+{
+    if (word == 0 && (bits & 1) != 0)
+        return false;
+    for (; bits != 0; bits &= bits - 1)
+        if (word * 64 + (uint32_t)__builtin_ctzll(bits) > stripe_count)
+            return false;
+    return true;
+}
+
+/* Words that a corrupt file could lead us out of the map with, or to cells that are others'. */
 static vs_status check_words(const vs_arena *arena)
 {
-    const vs_file_words *words = arena->file->words;
-    uint64_t extent = vs_load_relaxed(&words->shared.extent);
-    if (vs_load_relaxed(&words->shared.cells_top) > arena->stripe_bytes ||
-        vs_load_relaxed(&words->gauges_top) > VS_GAUGE_PAGE_BYTES ||
-        vs_load_relaxed(&words->directory_top) > arena->file->directory_bytes ||
-        vs_load_relaxed(&words->directory_backed) > arena->file->directory_bytes ||
-        (extent & EXTENT_BYTES_MASK) > arena->stripe_bytes || extent >> EXTENT_STRIPE_SHIFT > arena->stripe_count)
-        return vs_file_refuse(VS_E_CORRUPT, arena->file->path, "its words are corrupt");
+    const vs_file *file = arena->file;
+    const vs_file_words *words = file->words;
+    uint64_t extent = vs_load_relaxed(&words->shared.extent), cells = vs_load_relaxed(&words->shared.cells_top);
+    bool sane = is_offset(cells, arena->stripe_bytes) && (cells <= VS_CACHE_LINE || cells <= vs_extent_bytes(extent)) &&
+                is_offset(vs_load_relaxed(&words->gauges_top), VS_GAUGE_PAGE_BYTES) &&
+                is_offset(vs_load_relaxed(&words->directory_top), file->directory_bytes) &&
+                is_offset(vs_load_relaxed(&words->directory_backed), file->directory_bytes) &&
+                is_offset(vs_extent_bytes(extent), arena->stripe_bytes) && extent >> VS_EXTENT_STRIPE_SHIFT <= arena->stripe_count;
     for (uint32_t word = 0; word <= VS_STRIPES_MAX / 64; word++)
         for (uint32_t parity = 0; parity < 2; parity++)
-            for (uint64_t bits = vs_load_relaxed(&words->shared.dirty[parity][word]); bits != 0; bits &= bits - 1)
-                if (word * 64 + (uint32_t)__builtin_ctzll(bits) > arena->stripe_count)
-                    return vs_file_refuse(VS_E_CORRUPT, arena->file->path, "its words are corrupt");
-    return VS_OK;
+            sane = sane && are_stripes(vs_load_relaxed(&words->shared.dirty[parity][word]), word, arena->stripe_count);
+    return sane ? VS_OK : vs_file_refuse(VS_E_CORRUPT, file->path, "its words are corrupt");
 }
 
 static void discard(vs_arena *arena, vs_file *file)
@@ -397,7 +264,8 @@ void vs_file_close(vs_arena *arena)
     bool last = file->openings != 0 && --file->openings == 0 && file->read_only;
     if (last) {
         vs_arena_retract(arena);
-        close(file->fd);
+        if (vs_file_is_at(file, (int)vs_load_relaxed(&file->fd))) /* else the host closed it, and has a file of its own there */
+            close((int)vs_load_relaxed(&file->fd));
     }
     vs_cold_unlock();
     if (last)
@@ -421,7 +289,7 @@ static vs_status build(int fd, const char *path, bool writable, vs_arena_access 
         return VS_E_NO_MEMORY;
     }
     memcpy(file->path, path, strlen(path));
-    file->fd = fd;
+    vs_store_relaxed(&file->fd, (uint32_t)fd);
     file->device = identity.st_dev;
     file->inode = identity.st_ino;
     file->read_only = access == VS_ARENA_READ;
@@ -459,20 +327,21 @@ static vs_status open_in_turn(const char *path, vs_arena_access access, const vs
     int fd = -1;
     bool writable = false;
     vs_status status = open_descriptor(path, access, &fd, &writable);
+    vs_cold_lock();
     vs_arena *known = status == VS_OK ? find_open(fd) : NULL;
-    if (known != NULL && known->file->read_only && access == VS_ARENA_SHARE)
+    if (known != NULL && known->file->read_only && access == VS_ARENA_SHARE) {
         status = vs_file_refuse(VS_E_READ_ONLY, path, "was opened to be read by this process before");
-    else if (known != NULL) {
-        vs_cold_lock();
+    } else if (known != NULL) {
         known->file->openings++;
-        vs_cold_unlock();
         *out = known;
-    } else if (status == VS_OK && writable && !lock_descriptor(fd)) {
+    }
+    vs_cold_unlock();
+    if (known == NULL && status == VS_OK && writable && !vs_lock_descriptor(fd))
         status = vs_file_refuse(VS_E_BUSY, path, "another process holds its lock");
-    } else if (status == VS_OK) {
+    else if (known == NULL && status == VS_OK) {
         status = build(fd, path, writable, access, options, out);
         if (writable)
-            lock_operation(fd, F_UNLCK);
+            vs_unlock_descriptor(fd);
     }
     if (fd >= 0 && (known != NULL || status != VS_OK))
         close_apart(fd);

@@ -45,18 +45,18 @@ typedef struct vs_file_words {
     vs_word processes_refused;
 } vs_file_words;
 
-/* Claimed by exchanging pid 0 for one's own. Live once `state` says so; let go by whoever proves it dead. */
+/* Claimed by exchanging `who` from 0. Live once `state` says so; let go by whoever proves it dead. */
 typedef struct vs_process_entry {
-    vs_word pid;
+    vs_word who; /* pid, and above it its pid namespace: one word, since a claim that is half made must tell both */
     vs_word state;
-    vs_word start; /* of the process, in ticks since boot: /proc/PID/stat; 0 where it cannot be told */
-    vs_word space; /* its pid namespace */
-    vs_word boot;  /* which boot of the machine */
-    vs_word locked; /* it holds the file's lock on its own byte (process.c) */
+    vs_word start;   /* of the process, in ticks since boot: /proc/PID/stat; 0 where it cannot be told */
+    vs_word program; /* what it executes: another number after each exec */
+    vs_word boot;    /* which boot of the machine */
+    vs_word locked;  /* it holds the file's lock on its own byte (process.c) */
     vs_word spare[2];
 } vs_process_entry;
 
-enum { VS_PROCESS_LIVE = 1 };
+enum { VS_PROCESS_LIVE = 1, VS_PROCESS_SPACE_SHIFT = 32 };
 
 /* Owner words of a file arena: a thread's is its process's entry + 1, shifted; or this bit and an epoch, while the
  * stripe moves to the archive of that epoch. */
@@ -75,16 +75,22 @@ typedef struct vs_file {
     uint64_t checked; /* bytes of the directory that were found sane; under the cold lock */
     dev_t device;
     ino_t inode;
-    uint64_t boot, space, start; /* of this process, as vs_process_entry has them */
+    uint64_t boot, space, start, program; /* of this process, as vs_process_entry has them */
     uint32_t process_count;
     uint32_t entry; /* this process's, + 1; 0: none */
-    int fd;
+    vs_word32 fd;       /* vs_file_descriptor gives one that is sure to be the file's */
+    vs_word32 reopened; /* it is not that of the mapping any more */
     uint32_t openings; /* that were not closed; under the cold lock */
     bool read_only;  /* nothing is written but `hot` */
     bool untouchable; /* not even that */
     bool corrupt;
+    bool patience_spent; /* the last wait for the lock was in vain; under the cold lock */
     char path[]; /* as it was given, made absolute */
 } vs_file;
+
+/* The word `extent`. */
+enum { VS_EXTENT_STRIPE_SHIFT = 48 };
+static inline uint64_t vs_extent_bytes(uint64_t extent) { return extent & ((UINT64_C(1) << VS_EXTENT_STRIPE_SHIFT) - 1); }
 
 /* FNV-1a: enough to know bytes that were lost or are not ours. */
 static inline uint64_t vs_checksum(const void *data, size_t size)
@@ -147,21 +153,29 @@ void vs_directory_spec(const vs_metric_record *record, vs_text *names, vs_metric
 
 /* file.c. Says why, for vs_arena_reason. Returns `status`. */
 vs_status vs_file_refuse(vs_status status, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* file.c. Disk space for bytes of the file. False: there is none. Async-signal-safe. */
+/* space.c. Disk space for bytes of the file. False: there is none. Async-signal-safe. */
 bool vs_file_back(const vs_file *file, const char *from, uint64_t bytes);
+
+/* lock.c. A descriptor of the file, opened again if the host closed it; -1: the path is gone, or another file. Any thread;
+ * async-signal-safe. */
+int vs_file_descriptor(const vs_file *file);
+bool vs_file_is_at(const vs_file *file, int fd);
+/* The file's lock by a descriptor, for an arena that is not open yet. Waits for two seconds at most. */
+bool vs_lock_descriptor(int fd);
+void vs_unlock_descriptor(int fd);
 
 /* process.c. What this process is, for entries to say and to be compared with. */
 void vs_process_identify(vs_file *file);
 /* Reaps the dead, then takes an entry; without one this process's threads share the shared stripe, which is counted. */
 vs_status vs_process_arrive(vs_arena *arena);
-/* Locks the entry's byte for as long as this opening of the file lasts. */
-bool vs_process_hold(const vs_file *file, uint32_t index);
 bool vs_process_is_dead(const vs_file *file, uint32_t index);
 
 /* fold.c; under the cold lock and the file's. A dead process's stripes are given back, whole. Returns how many there were. */
 size_t vs_fold_release(vs_arena *arena, uint32_t index);
 /* Moves what stripes without an owner hold to the archive, if there is disk space for it. */
 void vs_fold_stripes(vs_arena *arena);
+/* Whether there is a fold under way; if not, one was killed, and vs_fold_stripes goes on with it. Any thread. */
+bool vs_fold_is_cut_short(const vs_arena *arena);
 /* All owners are dead, and nobody writes: makes every tally whole. */
 void vs_fold_mend_all(vs_arena *arena);
 

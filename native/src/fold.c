@@ -144,6 +144,9 @@ static void fold_counter(fold *f, uint64_t offset)
     fold_double(f, offset + offsetof(vs_counter_cell, real), real);
 }
 
+/* `begun` of a tally in the archive while it is written: a fold that is killed then must not leave what looks like nothing. */
+static const uint64_t UNDER_WAY = UINT64_MAX;
+
 static void fold_tally(fold *f, uint64_t offset, size_t n, bool is_double)
 {
     vs_tally_half *halves[2 * VS_STRIPES_MAX];
@@ -156,8 +159,9 @@ static void fold_tally(fold *f, uint64_t offset, size_t n, bool is_double)
         }
     vs_tally_half *old = half_at(f->high, offset, n, 0), *next = half_at(f->next_high, offset, n, 0);
     uint64_t total = vs_load_relaxed(&old->begun);
-    if (total == 0 && count == 0)
-        return; /* never written: nor is the other copy */
+    if (total == 0 && count == 0 && vs_load_relaxed(&next->begun) == 0)
+        return; /* never written: nor is the other copy, by a fold that was killed */
+    put(&next->begun, UNDER_WAY); /* first of all */
     uint64_t sum_integer = vs_load_relaxed(&old->sum);
     vs_sum sum_double = {0};
     for (uint32_t i = 0; i < count; i++) {
@@ -228,8 +232,16 @@ static void recover(fold *f)
 
 static bool have_space(const fold *f)
 {
-    uint64_t bytes = vs_load_relaxed(&f->arena->shared->cells_top);
+    uint64_t bytes = vs_extent_bytes(vs_load_relaxed(&f->arena->shared->extent)); /* beyond it, space.c sees to both copies */
     return vs_file_back(f->arena->file, f->next_high, bytes) && vs_file_back(f->arena->file, f->next_low, bytes);
+}
+
+bool vs_fold_is_cut_short(const vs_arena *arena)
+{
+    for (uint32_t stripe = 1; stripe <= arena->stripe_count; stripe++)
+        if ((vs_load_relaxed(&arena->shared->owners[stripe]) & VS_OWNER_FOLDING) != 0)
+            return true;
+    return false;
 }
 
 void vs_fold_stripes(vs_arena *arena)

@@ -66,17 +66,18 @@ void vs_file_after_fork(vs_arena *arena);
 /* The child's thread lets go of the parent's stripe, which the parent writes to. */
 void vs_stripe_forget(uint32_t slot);
 
-/* file.c: takes disk space for a stripe that the caller has just got. False: there is none. Async-signal-safe. */
+/* space.c: takes disk space for a stripe that the caller has just got. False: there is none. Async-signal-safe. */
 bool vs_file_back_stripe(vs_arena *arena, uint32_t stripe);
-/* file.c: cells that have disk space in every stripe; of gauges, in every process's page. Under the file's lock. */
+/* space.c: cells that have disk space in every stripe; of gauges, in every process's page. Under the file's lock. */
 vs_status vs_file_cells_alloc(vs_arena *arena, size_t bytes, uint64_t *offset);
 vs_status vs_file_gauge_alloc(vs_arena *arena, uint64_t *offset);
-/* file.c: the lock that processes share, below the cold lock. Waits for two seconds at most: VS_E_BUSY. VS_E_READ_ONLY. */
+/* lock.c: the lock that processes share, below the cold lock. Waits for two seconds at most: VS_E_BUSY. VS_E_READ_ONLY,
+ * VS_E_CORRUPT. */
 vs_status vs_file_lock(vs_arena *arena);
 bool vs_file_try_lock(vs_arena *arena); /* does not wait; also where the arena was opened to be read */
 void vs_file_unlock(vs_arena *arena);
 void vs_file_close(vs_arena *arena);
-/* process.c: as vs_processes_list, and how many are dead and not reaped. Asking the system is most of a small snapshot's cost. */
+/* process.c: as vs_processes_list, and how many are dead, or were killed in a fold, and are not reaped. Asking the system is most of a small snapshot's cost. */
 vs_status vs_processes_survey(const vs_arena *arena, vs_process **out, size_t *count, size_t *dead);
 uint64_t vs_file_refused(const vs_arena *arena); /* processes that got no entry */
 bool vs_file_read_only(const vs_arena *arena);

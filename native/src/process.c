@@ -3,7 +3,7 @@
  * A process is known by its pid and the time it started, so that a pid that is used again misleads nobody; by the boot of the machine,
  * since all of another boot are dead; and by its pid namespace, outside of which its pid says nothing. A process of another
  * namespace (a container's last life) is known to be dead by a lock that it held on a byte of its own: the kernel lets
- * it go with the last process that has the same opening of the file, so it may be late but never early.
+ * it go with the last process that has the same opening of the file mapped, so it may be late but never early.
  *
  * An entry is taken without a lock, by exchanging its pid, so that the child of a fork can: it waits for nobody. It is given up by
  * others, under the file's lock, once its process is dead; a process that ends says nothing. */
@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,7 +85,7 @@ static uint64_t boot_of_machine(void)
 static uint64_t my_space(void)
 {
     struct stat status;
-    return stat("/proc/self/ns/pid", &status) == 0 ? (uint64_t)status.st_ino : 0;
+    return stat("/proc/self/ns/pid", &status) == 0 ? (uint32_t)status.st_ino : 0;
 }
 
 static uint64_t my_start(void)
@@ -94,20 +95,27 @@ static uint64_t my_start(void)
     return read_stat("/proc/self/stat", &state, &threads, &start) ? start : 0;
 }
 
-/* ---- dead or alive ---- */
-
-static int byte_lock(const vs_file *file, uint32_t index, int operation, short type, short *found)
+/* The kernel gives each program that it starts sixteen random bytes. */
+static uint64_t my_program(void)
 {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_BYTE_FIRST + (off_t)index, .l_len = 1};
-    int result = fcntl(file->fd, operation, &lock);
-    *found = lock.l_type;
-    return result;
+    const void *random = (const void *)(uintptr_t)getauxval(AT_RANDOM);
+    return random != NULL ? vs_checksum(random, 16) : 0;
 }
 
+/* ---- dead or alive ---- */
+
+static bool byte_lock(const vs_file *file, uint32_t index, int operation, struct flock *lock)
+{
+    *lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BYTE_FIRST + (off_t)index, .l_len = 1};
+    int fd = vs_file_descriptor(file);
+    return fd >= 0 && fcntl(fd, operation, lock) == 0;
+}
+
+/* Not F_OFD_GETLK: that passes over the locks of one's own opening of the file, which the child of a fork shares with its parent. */
 static bool lock_is_free(const vs_file *file, uint32_t index)
 {
-    short found;
-    return byte_lock(file, index, F_OFD_GETLK, file->untouchable ? F_RDLCK : F_WRLCK, &found) == 0 && found == F_UNLCK;
+    struct flock lock;
+    return byte_lock(file, index, F_GETLK, &lock) && lock.l_type == F_UNLCK;
 }
 
 static bool pid_is_dead(uint64_t pid, uint64_t start)
@@ -124,31 +132,29 @@ static bool pid_is_dead(uint64_t pid, uint64_t start)
     return (state == 'Z' || state == 'X') && threads <= 1; /* a first thread that ended is a zombie while others run */
 }
 
+static uint64_t pid_of(uint64_t who) { return who & ((UINT64_C(1) << VS_PROCESS_SPACE_SHIFT) - 1); }
+
 bool vs_process_is_dead(const vs_file *file, uint32_t index)
 {
     const vs_process_entry *entry = &file->processes[index];
-    uint64_t pid = vs_load_acquire(&entry->pid); /* P2: acquire; pairs with P1 in reap */
-    if (pid == 0 || file->entry == index + 1)
+    uint64_t who = vs_load_acquire(&entry->who); /* P2: acquire; pairs with P1 in reap */
+    if (who == 0 || file->entry == index + 1)
         return false;
+    uint64_t pid = pid_of(who);
+    bool is_near = who >> VS_PROCESS_SPACE_SHIFT == file->space;
     if (vs_load_acquire(&entry->state) != VS_PROCESS_LIVE) /* P4: acquire; pairs with P3 in take */
-        return pid_is_dead(pid, 0); /* it is just being taken, or its taker was killed then */
+        return is_near && pid_is_dead(pid, 0); /* it is just being taken, or its taker was killed then */
     uint64_t start = vs_load_relaxed(&entry->start);
     if (vs_load_relaxed(&entry->boot) != file->boot)
         return true;
-    if (vs_load_relaxed(&entry->space) != file->space)
+    if (!is_near)
         return vs_load_relaxed(&entry->locked) != 0 && lock_is_free(file, index);
-    if (pid == (uint64_t)getpid() && start == file->start)
-        return true; /* this process, before it executed another program */
+    if (pid == (uint64_t)getpid() && start == file->start) /* this process: before it executed another program, or another copy */
+        return vs_load_relaxed(&entry->program) != file->program; /* of this library in it */
     return pid_is_dead(pid, start);
 }
 
 /* ---- joining ---- */
-
-bool vs_process_hold(const vs_file *file, uint32_t index)
-{
-    short found;
-    return byte_lock(file, index, F_OFD_SETLK, F_WRLCK, &found) == 0;
-}
 
 void vs_process_identify(vs_file *file)
 {
@@ -156,23 +162,7 @@ void vs_process_identify(vs_file *file)
         file->boot = boot_of_machine();
     file->space = my_space();
     file->start = my_start();
-}
-
-static bool take(vs_file *file, uint32_t index)
-{
-    vs_process_entry *entry = &file->processes[index];
-    uint64_t nobody = 0;
-    if (vs_load_relaxed(&entry->pid) != 0)
-        return false;
-    /* P2: acquire; pairs with P1 in reap: the gauges of the last one are gone. */
-    if (!vs_cas_acquire(&entry->pid, &nobody, (uint64_t)getpid()))
-        return false;
-    vs_store_relaxed(&entry->start, file->start);
-    vs_store_relaxed(&entry->space, file->space);
-    vs_store_relaxed(&entry->boot, file->boot);
-    vs_store_relaxed(&entry->locked, vs_process_hold(file, index));
-    vs_store_release(&entry->state, VS_PROCESS_LIVE); /* P3: release; pairs with P4 */
-    return true;
+    file->program = my_program();
 }
 
 static char *page_of(const vs_file *file, uint32_t index)
@@ -180,21 +170,42 @@ static char *page_of(const vs_file *file, uint32_t index)
     return file->pages + (size_t)index * VS_GAUGE_PAGE_BYTES;
 }
 
+/* Only by the opening that is mapped: another would be closed before the process ends. */
+static bool hold_byte(const vs_file *file, uint32_t index)
+{
+    struct flock lock;
+    return byte_lock(file, index, F_OFD_SETLK, &lock) && vs_load_relaxed(&file->reopened) == 0;
+}
+
+static bool take(vs_file *file, uint32_t index)
+{
+    vs_process_entry *entry = &file->processes[index];
+    uint64_t nobody = 0;
+    if (vs_load_relaxed(&entry->who) != 0)
+        return false;
+    /* P2: acquire; pairs with P1 in reap: the gauges of the last one are gone. */
+    if (!vs_cas_acquire(&entry->who, &nobody, file->space << VS_PROCESS_SPACE_SHIFT | (uint64_t)getpid()))
+        return false;
+    if (!vs_file_back(file, page_of(file, index), VS_GAUGE_PAGE_BYTES)) { /* the page of another may have space already */
+        vs_store_release(&entry->who, 0); /* P1 */
+        return false;
+    }
+    vs_store_relaxed(&entry->start, file->start);
+    vs_store_relaxed(&entry->program, file->program);
+    vs_store_relaxed(&entry->boot, file->boot);
+    vs_store_relaxed(&entry->locked, hold_byte(file, index));
+    vs_store_release(&entry->state, VS_PROCESS_LIVE); /* P3: release; pairs with P4 */
+    return true;
+}
+
 static bool join(vs_arena *arena)
 {
     vs_file *file = arena->file;
     file->entry = 0;
     arena->token = 0;
-    for (uint32_t index = 0; index < file->process_count && file->entry == 0; index++) {
-        if (!take(file, index))
-            continue;
-        if (!vs_file_back(file, page_of(file, index), VS_GAUGE_PAGE_BYTES)) { /* a full disk: the others' would be, too */
-            vs_store_release(&file->processes[index].state, 0);
-            vs_store_release(&file->processes[index].pid, 0);
-            break;
-        }
-        file->entry = index + 1;
-    }
+    for (uint32_t index = 0; index < file->process_count && file->entry == 0; index++)
+        if (take(file, index))
+            file->entry = index + 1;
     if (file->entry == 0)
         return false;
     arena->process_base = page_of(file, file->entry - 1);
@@ -226,11 +237,12 @@ static size_t reap(vs_arena *arena, uint32_t index)
     size_t stripes = vs_fold_release(arena, index);
     vs_word *gauges = (vs_word *)page_of(file, index);
     uint64_t top = vs_load_relaxed(&file->words->gauges_top);
-    for (size_t i = 0; i < top / sizeof *gauges; i++)
+    bool joined = vs_load_relaxed(&entry->state) == VS_PROCESS_LIVE; /* else it never wrote, and its page may be a hole */
+    for (size_t i = 0; joined && i < top / sizeof *gauges; i++)
         if (vs_load_relaxed(&gauges[i]) != 0)
             vs_store_relaxed(&gauges[i], 0);
     vs_store_relaxed(&entry->state, 0);
-    vs_store_release(&entry->pid, 0); /* P1: release; pairs with P2. Without it the next one's gauges could be wiped after it wrote */
+    vs_store_release(&entry->who, 0); /* P1: release; pairs with P2. Without it the next one's gauges could be wiped after it wrote */
     return stripes;
 }
 
@@ -249,7 +261,7 @@ static size_t reap_dead(vs_arena *arena)
 static bool is_empty(const vs_file *file)
 {
     for (uint32_t index = 0; index < file->process_count; index++)
-        if (vs_load_relaxed(&file->processes[index].pid) != 0)
+        if (vs_load_relaxed(&file->processes[index].who) != 0)
             return false;
     return true;
 }
@@ -262,7 +274,7 @@ size_t vs_arena_reap(vs_arena *arena)
     uint32_t index = 0;
     while (index < file->process_count && !vs_process_is_dead(file, index))
         index++;
-    if (index == file->process_count)
+    if (index == file->process_count && !vs_fold_is_cut_short(arena))
         return 0;
     size_t dead = 0;
     vs_cold_lock();
@@ -312,7 +324,7 @@ vs_status vs_process_arrive(vs_arena *arena)
         size_t dead = reap_dead(arena);
         if (is_empty(arena->file)) /* nobody writes: the time to make whole what was left in mid-write where all write */
             vs_fold_mend_all(arena);
-        if (dead != 0)
+        if (dead != 0 || vs_fold_is_cut_short(arena))
             vs_fold_stripes(arena);
         vs_file_unlock(arena);
         if (!join(arena))
@@ -344,14 +356,15 @@ vs_status vs_processes_survey(const vs_arena *arena, vs_process **out, size_t *c
         list[n++] = (vs_process){(uint64_t)getpid(), stripes_of(arena, arena->token), arena->process_base, true};
     for (uint32_t index = 0; file != NULL && index < file->process_count; index++) {
         const vs_process_entry *entry = &file->processes[index];
-        uint64_t pid = vs_load_acquire(&entry->pid); /* P2 */
-        if (pid != 0 && vs_process_is_dead(file, index)) {
+        uint64_t who = vs_load_acquire(&entry->who); /* P2 */
+        if (who != 0 && vs_process_is_dead(file, index)) {
             ++*dead;
-        } else if (pid != 0 && vs_load_acquire(&entry->state) == VS_PROCESS_LIVE) { /* P4 */
+        } else if (who != 0 && vs_load_acquire(&entry->state) == VS_PROCESS_LIVE) { /* P4 */
             uint64_t token = (uint64_t)(index + 1) << VS_OWNER_ENTRY_SHIFT | 1;
-            list[n++] = (vs_process){pid, stripes_of(arena, token), page_of(file, index), file->entry == index + 1};
+            list[n++] = (vs_process){pid_of(who), stripes_of(arena, token), page_of(file, index), file->entry == index + 1};
         }
     }
+    *dead += file != NULL && vs_fold_is_cut_short(arena);
     *out = list;
     *count = n;
     return VS_OK;

@@ -26,7 +26,9 @@ const char *vs_arena_reason(void) { return reason; }
 
 vs_status vs_file_refuse(vs_status status, const char *path, const char *format, ...)
 {
-    int used = snprintf(reason, sizeof reason, "%s: ", path);
+    size_t size = strlen(path);
+    bool is_long = size > REASON_BYTES / 2; /* then its end must do, so that there is room for the reason */
+    int used = snprintf(reason, sizeof reason, "%s%s: ", is_long ? "..." : "", is_long ? path + size - REASON_BYTES / 2 : path);
     if (used < 0 || used >= REASON_BYTES)
         return status;
     va_list arguments;

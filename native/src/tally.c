@@ -42,7 +42,9 @@ static bool look(vs_tally_half *half, size_t n, uint64_t *counts, uint64_t *sum,
         total += counts[i];
     }
     *sum = vs_load_acquire(&half->sum); /* R2: acquire; pairs with T2, and keeps R3 after it */
-    *begun = vs_load_relaxed(&half->begun); /* R3 */
+    /* R3: needs no order for the check. F6: acquire; pairs with F3: a half that was emptied meanwhile may pass the check with a
+     * sum from before, but then its epoch is seen. */
+    *begun = vs_load_acquire(&half->begun);
     return *begun == total;
 }
 

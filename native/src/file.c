@@ -213,7 +213,7 @@ static vs_status map_file(vs_arena *arena, vs_file *file, const vs_file_header *
 static vs_status begin(vs_arena *arena)
 {
     vs_file_words *words = arena->file->words;
-    if (vs_load_relaxed(&words->shared.cells_top) != 0)
+    if (vs_load_relaxed(&words->shared.cells_top) != 0 || vs_load_relaxed(&words->directory_top) != 0)
         return VS_OK;
     vs_store_relaxed(&words->gauges_top, sizeof(vs_word)); /* offset 0 is no cell */
     vs_store_relaxed(&words->shared.cells_top, VS_CACHE_LINE);

@@ -25,7 +25,8 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
-enum { SMALL_STRIPES = 8, SMALL_STRIPE_BYTES = 64 << 10, PATH_BYTES = 256, CHILD_SECONDS = 120, BY_SIGNAL = 1000 };
+enum { SMALL_STRIPES = 8, SMALL_STRIPE_BYTES = 64 << 10, PATH_BYTES = 256, CHILD_SECONDS = 120 };
+enum { REFUSED = 98, FAILED = 99, BY_SIGNAL = 1000 }; /* how a child ended */
 
 /* ---- a folder of its own for each program ---- */
 
@@ -66,7 +67,7 @@ static inline void remove_scratch(void)
 
 /* ---- children ---- */
 
-/* Forks a child that does `work` and ends: with what it returns, or 99 if a check failed in it. It never outlives its time. */
+/* Forks a child that does `work` and ends: with what it returns, or FAILED if a check failed in it. It never outlives its time. */
 static inline pid_t start(int (*work)(void *), void *argument)
 {
     pid_t child = fork();
@@ -76,7 +77,7 @@ static inline pid_t start(int (*work)(void *), void *argument)
         alarm(CHILD_SECONDS);
         check_failed = 0;
         int status = work(argument);
-        _exit(check_failed == 0 ? status : 99);
+        _exit(check_failed == 0 ? status : FAILED);
     }
     return child;
 }
@@ -158,7 +159,7 @@ static inline vs_registry *registry_at(const char *name, vs_arena_access access,
     vs_arena *opened = NULL;
     if (open_path(path, access, &opened) != VS_OK || vs_registry_open(opened, &registry) != VS_OK) {
         fprintf(stderr, "cannot open: %s\n", vs_arena_reason());
-        _exit(98);
+        _exit(REFUSED);
     }
     if (arena != NULL)
         *arena = opened;
@@ -176,7 +177,7 @@ static inline vs_snapshot *take_snapshot(vs_registry *registry)
 {
     vs_snapshot *snapshot = NULL;
     if (vs_snapshot_take(registry, NULL, &snapshot) != VS_OK)
-        _exit(97);
+        _exit(REFUSED);
     return snapshot;
 }
 
@@ -232,7 +233,7 @@ static inline vs_metric *labelled(vs_registry *registry, vs_kind kind, const cha
     spec.series_max = series_max;
     vs_metric *metric = NULL;
     if (vs_registry_declare(registry, &spec, &metric) != VS_OK)
-        _exit(96);
+        _exit(REFUSED);
     return metric;
 }
 
@@ -241,8 +242,20 @@ static inline vs_series *bound(vs_metric *metric, const char *value)
     vs_text text = text_of(value);
     vs_series *series = NULL;
     if (vs_metric_bind(metric, &text, 1, &series) != VS_OK)
-        _exit(95);
+        _exit(REFUSED);
     return series;
+}
+
+static inline void observe(const vs_series *series, double value)
+{
+    vs_histogram histogram = vs_series_histogram(series);
+    vs_histogram_observe(&histogram, value);
+}
+
+static inline void record(const vs_series *series, int64_t value)
+{
+    vs_hdr hdr = vs_series_hdr(series);
+    vs_hdr_record(&hdr, value);
 }
 
 /* ---- the file by itself ---- */

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "reader.h"
+
 static const char MAGIC[8] = {'\x89', 'v', 's', 'a', '\r', '\n', '\x1a', '\n'};
 static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(64) << 20;
 enum { BYTE_ORDER_MARK = 0x01020304, REASON_BYTES = 512 };
@@ -222,13 +224,13 @@ static vs_status begin(vs_arena *arena)
 
 static bool is_offset(uint64_t value, uint64_t limit) { return value % 8 == 0 && value <= limit; }
 
-/* Each owned stripe has a bit; the shared one, and what is behind the last, has none. */
+/* Each owned stripe has two bits; the shared one, and what is behind the last, has none. */
 static bool are_stripes(uint64_t bits, uint32_t word, uint32_t stripe_count)
 {
-    if (word == 0 && (bits & 1) != 0)
+    if (word == 0 && (bits & VS_DIRTY_BOTH) != 0)
         return false;
     for (; bits != 0; bits &= bits - 1)
-        if (word * 64 + (uint32_t)__builtin_ctzll(bits) > stripe_count)
+        if (word * VS_DIRTY_STRIPES + (uint32_t)__builtin_ctzll(bits) / 2 > stripe_count)
             return false;
     return true;
 }
@@ -244,9 +246,8 @@ static vs_status check_words(const vs_arena *arena)
                 is_offset(vs_load_relaxed(&words->directory_top), file->directory_bytes) &&
                 is_offset(vs_load_relaxed(&words->directory_backed), file->directory_bytes) &&
                 is_offset(vs_extent_bytes(extent), arena->stripe_bytes) && extent >> VS_EXTENT_STRIPE_SHIFT <= arena->stripe_count;
-    for (uint32_t word = 0; word <= VS_STRIPES_MAX / 64; word++)
-        for (uint32_t parity = 0; parity < 2; parity++)
-            sane = sane && are_stripes(vs_load_relaxed(&words->shared.dirty[parity][word]), word, arena->stripe_count);
+    for (uint32_t word = 0; word <= VS_STRIPES_MAX / VS_DIRTY_STRIPES; word++)
+        sane = sane && are_stripes(vs_load_relaxed(&words->shared.dirty[word]), word, arena->stripe_count);
     return sane ? VS_OK : vs_file_refuse(VS_E_CORRUPT, file->path, "its words are corrupt");
 }
 

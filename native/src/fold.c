@@ -69,13 +69,17 @@ typedef struct fold {
     char *next_high, *next_low; /* the one that will be */
 } fold;
 
-static uint64_t bit_of(uint32_t stripe) { return UINT64_C(1) << stripe % 64; }
+static vs_word *dirty_word(const fold *f, uint32_t stripe) { return &f->arena->shared->dirty[stripe / VS_DIRTY_STRIPES]; }
 
-static void take_off(fold *f, uint64_t parity)
+/* The stripes' bits for epochs of the parity of `epoch`. */
+static uint64_t parity_of(uint64_t epoch) { return epoch % 2 != 0 ? VS_DIRTY_ODD : VS_DIRTY_EVEN; }
+
+static void take_off(fold *f, uint64_t which)
 {
     for (uint32_t i = 0; i < f->count; i++)
-        /* F3: release; pairs with F4 in reader.h. Without it a reader could miss the stripe and not see the epoch that says why. */
-        vs_and_release(&f->arena->shared->dirty[parity][f->stripes[i] / 64], ~bit_of(f->stripes[i]));
+        /* F3: release; pairs with F4 in reader.h. Without it a reader could miss the stripe and not see the epoch that says why; or
+         * find it listed anew, by its next owner, and not see that it was emptied. */
+        vs_and_release(dirty_word(f, f->stripes[i]), ~vs_dirty_bits(f->stripes[i], which));
 }
 
 static void give_back(fold *f)
@@ -93,7 +97,7 @@ static void take_free_stripes(fold *f)
     f->count = 0;
     for (uint32_t stripe = 1; stripe <= f->arena->stripe_count; stripe++) {
         uint64_t nobody = 0;
-        if ((vs_load_relaxed(&shared->dirty[f->epoch % 2][stripe / 64]) & bit_of(stripe)) != 0 &&
+        if ((vs_load_relaxed(dirty_word(f, stripe)) & vs_dirty_bits(stripe, parity_of(f->epoch))) != 0 &&
             vs_load_relaxed(&shared->owners[stripe]) == 0 &&
             vs_cas_acquire(&shared->owners[stripe], &nobody, VS_OWNER_FOLDING | (f->epoch + 1))) /* O2 */
             f->stripes[f->count++] = stripe;
@@ -214,8 +218,7 @@ static void finish(fold *f)
 {
     for (uint32_t i = 0; i < f->count; i++)
         zero_stripe(f->arena, vs_arena_stripe(f->arena, f->stripes[i]));
-    take_off(f, 0);
-    take_off(f, 1);
+    take_off(f, VS_DIRTY_BOTH);
     give_back(f);
 }
 
@@ -226,7 +229,7 @@ static void recover(fold *f)
     finish(f);
     take_left_stripes(f, f->epoch + 1);
     for (uint32_t i = 0; i < f->count; i++)
-        vs_or_relaxed(&f->arena->shared->dirty[(f->epoch + 1) % 2][f->stripes[i] / 64], bit_of(f->stripes[i]));
+        vs_or_relaxed(dirty_word(f, f->stripes[i]), vs_dirty_bits(f->stripes[i], VS_DIRTY_BOTH));
     give_back(f);
 }
 
@@ -270,7 +273,7 @@ void vs_fold_stripes(vs_arena *arena)
         else if (metric->tally_size != 0)
             fold_tally(&f, series->offset, metric->tally_size, metric->kind == VS_HISTOGRAM);
     }
-    take_off(&f, (f.epoch + 1) % 2);
+    take_off(&f, parity_of(f.epoch + 1));
     /* F1: release; pairs with F2 in reader.h. Without it a reader could find the new archive before its cells. */
     vs_store_release(&arena->shared->epoch, f.epoch + 1);
     finish(&f);

@@ -22,7 +22,7 @@ typedef struct vs_shared {
     vs_word extent;   /* in a file: bytes of each stripe that have disk space, and in the upper 16 bits the highest stripe that has */
     vs_word releases; /* how often a stripe was given back: lets a thread that could not get one give up at once */
     vs_word cells_top; /* under the cold lock, and the file's */
-    vs_word dirty[2][VS_STRIPES_MAX / 64 + 1]; /* a bit for each owned stripe that holds values; by parity of the epoch */
+    vs_word dirty[VS_STRIPES_MAX / 32 + 1];    /* two bits for each owned stripe that holds values (reader.h) */
     vs_word owners[VS_STRIPES_MAX + 1];        /* who owns the stripe, 0 for nobody; [0] is unused */
 } vs_shared;
 

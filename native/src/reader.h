@@ -18,10 +18,25 @@
 
 enum { VS_ARCHIVE_NONE = 0, VS_ARCHIVE_HIGH = 1, VS_ARCHIVE_LOW = 2 };
 
+/* The list is `dirty`: a stripe has a bit for epochs of either parity. They stand in one word, so that a reader that saw the one set
+ * cannot miss the other when the epoch changes; in two it could, where stores are seen out of order. */
+enum { VS_DIRTY_STRIPES = 32 /* a word */, VS_DIRTY_EVEN = 1, VS_DIRTY_ODD = 2, VS_DIRTY_BOTH = 3 };
+
+static inline unsigned long long vs_dirty_bits(uint32_t stripe, unsigned long long which)
+{
+    return which << stripe % VS_DIRTY_STRIPES * 2;
+}
+
+/* The bits that count in an epoch. */
+static inline unsigned long long vs_dirty_mask(unsigned long long epoch)
+{
+    return 0x5555555555555555ull << epoch % 2;
+}
+
 typedef struct vs_reader {
     const vs_arena *arena;
     unsigned long long epoch;
-    unsigned long long bits; /* of the word of `dirty` that is looked at: stripes still to be read */
+    unsigned long long bits; /* of the word of `dirty` that is looked at: stripes that were not read yet */
     uint32_t word;
     uint32_t archive; /* what was returned last is this part of the archive */
 } vs_reader;
@@ -32,12 +47,18 @@ static inline char *vs_archive_at(const vs_arena *arena, unsigned long long epoc
     return vs_arena_stripe(arena, arena->stripe_count + (epoch % 2 != 0 ? 0u : 2u) + part);
 }
 
+static inline void vs_reader_look(vs_reader *reader, uint32_t word)
+{
+    reader->word = word;
+    /* F4: acquire; pairs with F3 in fold.c */
+    reader->bits = vs_load_acquire(&reader->arena->shared->dirty[word]) & vs_dirty_mask(reader->epoch);
+}
+
 static inline char *vs_reader_begin(vs_reader *reader, const vs_arena *arena)
 {
     reader->arena = arena;
     reader->epoch = vs_load_acquire(&arena->shared->epoch); /* F2: acquire; pairs with F1 in fold.c */
-    reader->word = 0;
-    reader->bits = vs_load_acquire(&arena->shared->dirty[reader->epoch % 2][0]); /* F4: acquire; pairs with F3 in fold.c */
+    vs_reader_look(reader, 0);
     reader->archive = VS_ARCHIVE_NONE;
     return vs_arena_stripe(arena, 0);
 }
@@ -51,12 +72,11 @@ static inline char *vs_reader_next(vs_reader *reader)
     }
     reader->archive = VS_ARCHIVE_LOW + 1;
     while (reader->bits == 0) {
-        if (reader->word == arena->stripe_count / 64)
+        if (reader->word == arena->stripe_count / VS_DIRTY_STRIPES)
             return NULL;
-        reader->word++;
-        reader->bits = vs_load_acquire(&arena->shared->dirty[reader->epoch % 2][reader->word]); /* F4 */
+        vs_reader_look(reader, reader->word + 1);
     }
-    uint32_t stripe = reader->word * 64 + (uint32_t)__builtin_ctzll(reader->bits);
+    uint32_t stripe = reader->word * VS_DIRTY_STRIPES + (uint32_t)__builtin_ctzll(reader->bits) / 2;
     reader->bits &= reader->bits - 1;
     return vs_arena_stripe(arena, stripe);
 }

@@ -2,7 +2,7 @@
  *
  * A thread's state is thread-local and touched by that thread alone, signal handlers on it included; the only word that
  * threads contend for is a stripe's owner. */
-#include "internal.h"
+#include "reader.h"
 
 #include <pthread.h>
 
@@ -49,10 +49,10 @@ __attribute__((constructor)) static void make_exit_key(void)
  * Relaxed: a stripe whose bit is not seen yet is one whose first increment is not seen yet. */
 static void mark_dirty(vs_shared *shared, uint32_t stripe)
 {
-    uint64_t bit = UINT64_C(1) << stripe % 64;
-    for (uint32_t parity = 0; parity < 2; parity++)
-        if ((vs_load_relaxed(&shared->dirty[parity][stripe / 64]) & bit) == 0)
-            vs_or_relaxed(&shared->dirty[parity][stripe / 64], bit);
+    vs_word *word = &shared->dirty[stripe / VS_DIRTY_STRIPES];
+    uint64_t bits = vs_dirty_bits(stripe, VS_DIRTY_BOTH);
+    if ((vs_load_relaxed(word) & bits) != bits)
+        vs_or_relaxed(word, bits);
 }
 
 char *vs_stripe_attach(uint32_t slot)
@@ -108,9 +108,9 @@ void vs_stripe_usage(uint32_t slot, uint32_t *total, uint32_t *held)
 uint32_t vs_arena_stripes_used(const vs_arena *arena)
 {
     uint32_t used = 0;
-    uint64_t parity = vs_load_acquire(&arena->shared->epoch) % 2; /* F2, for the sake of one reading everywhere */
-    for (uint32_t word = 0; word <= arena->stripe_count / 64; word++)
-        used += (uint32_t)__builtin_popcountll(vs_load_relaxed(&arena->shared->dirty[parity][word]));
+    uint64_t mask = vs_dirty_mask(vs_load_relaxed(&arena->shared->epoch)); /* relaxed: a moment's figure */
+    for (uint32_t word = 0; word <= arena->stripe_count / VS_DIRTY_STRIPES; word++)
+        used += (uint32_t)__builtin_popcountll(vs_load_relaxed(&arena->shared->dirty[word]) & mask);
     return used;
 }
 

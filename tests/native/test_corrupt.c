@@ -95,10 +95,10 @@ static void words_that_lead_astray_are_refused(void)
     CHECK_WORD(words->shared.extent, extent + SMALL_STRIPE_BYTES + 8);
     CHECK_WORD(words->shared.extent, vs_extent_bytes(extent) | (uint64_t)(SMALL_STRIPES + 1) << VS_EXTENT_STRIPE_SHIFT);
     for (int parity = 0; parity < 2; parity++) {
-        CHECK_WORD(words->shared.dirty[parity][0], 1); /* the shared stripe would be added up twice */
-        CHECK_WORD(words->shared.dirty[parity][0], UINT64_C(1) << (SMALL_STRIPES + 1));
-        CHECK_WORD(words->shared.dirty[parity][1], 1);
-        CHECK_WORD(words->shared.dirty[parity][VS_STRIPES_MAX / 64], UINT64_C(1) << 63);
+        CHECK_WORD(words->shared.dirty[0], UINT64_C(1) << parity); /* the shared stripe would be added up twice */
+        CHECK_WORD(words->shared.dirty[0], UINT64_C(1) << ((SMALL_STRIPES + 1) * 2 + parity));
+        CHECK_WORD(words->shared.dirty[1], UINT64_C(1) << parity);
+        CHECK_WORD(words->shared.dirty[VS_STRIPES_MAX / 32], UINT64_C(1) << (62 + parity));
     }
     CHECK_EQ(look(), VS_OK);
     munmap(bytes, size);

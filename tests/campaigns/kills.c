@@ -1,7 +1,8 @@
 /* 10,000 times `kill -9` of a child that writes, in the midst of it, while another process reads all the time.
  *
  * Each child notes on a page that it shares with us what it has completed. So all of that is in the total, and at most one operation more
- * for each kill: one that was done and not yet noted. No reading of either process ever goes back or is torn. */
+ * for each kill: one that was done and not yet noted. No reading of either process ever goes back, or is torn and does not say so.
+ * A few may say so: who reads a histogram whose writer is killed at that moment, or gets no turn for long, gives up after a second. */
 #define _GNU_SOURCE
 #include "campaign.h"
 
@@ -11,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WRITES_BEFORE_MAX = 3000, READ_EVERY = 8 };
+enum { WRITES_BEFORE_MAX = 3000, READ_EVERY = 8, UNSETTLED_MAX = 3 };
 
 typedef struct page {
     vs_word opened, stopped; /* the file is there; the reader may go */
@@ -31,13 +32,16 @@ static void read_on(const char *path, page *p)
     metrics_open_reader(&m, path);
     reading now, before = {0};
     do {
-        tally done = {0};
-        tally_add(&done, &p->done); /* what is done before the reading is in it */
+        tally done_before = {0}, done_after = {0};
+        tally_add(&done_before, &p->done);
         metrics_read(&m, &now);
+        tally_add(&done_after, &p->done);
         uint64_t killed = vs_load_relaxed(&p->killed) + 1; /* one may be dead and not counted yet */
         if (now.unsettled == before.unsettled)
             expect(reading_is_whole(&now, killed), "a reading of the reader is torn");
-        expect(reading_holds(&now, &done), "a reading of the reader lacks what was done before it");
+        expect(reading_holds(&now, &done_before), "a reading of the reader lacks what was done before it");
+        expect(tally_writes(&now.seen) <= tally_writes(&done_after) + killed + 1,
+               "a reading of the reader has more than was done");
         expect(reading_holds(&now, &before.seen) && now.sum >= before.sum && now.hdr_sum >= before.hdr_sum,
                "a reading of the reader went back");
         before = now;
@@ -102,9 +106,8 @@ void campaign_kills(const campaign *c)
     int status;
     waitpid(reader, &status, 0);
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the reader ended with status %#x", (unsigned)status);
-    expect(now.unsettled == 0, "%llu readings did not settle", (unsigned long long)now.unsettled);
-    expect(vs_load_relaxed(&p->unsettled) == 0, "%llu readings of the reader did not settle",
-           (unsigned long long)vs_load_relaxed(&p->unsettled));
+    uint64_t unsettled = now.unsettled + vs_load_relaxed(&p->unsettled);
+    expect(unsettled <= UNSETTLED_MAX + kills / 1000, "%llu readings did not settle", (unsigned long long)unsettled);
     vs_arena_reap(shared.arena); /* the reader may have been at it */
     metrics_read(&shared, &now);
     expect(now.processes == 1 && now.stripes_held == 0, "%u processes and %u stripes are left", now.processes,
@@ -112,5 +115,5 @@ void campaign_kills(const campaign *c)
     tell("%llu kills, %u stripes: nothing lost of %.1f million writes, %llu were done and not noted; %llu readings meanwhile, "
          "%llu unsettled",
          (unsigned long long)kills, stripes, (double)tally_writes(&p->done) / 1e6, (unsigned long long)one_more,
-         (unsigned long long)vs_load_relaxed(&p->readings), (unsigned long long)vs_load_relaxed(&p->unsettled));
+         (unsigned long long)vs_load_relaxed(&p->readings), (unsigned long long)unsettled);
 }

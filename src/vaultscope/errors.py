@@ -5,7 +5,7 @@
     │   └── DeclarationConflictError         the name is taken by another shape
     ├── NotFoundError (KeyError)             no such metric or series
     ├── LimitError                           a declared limit is reached: the arena is full
-    ├── ArenaError                           a file cannot be had as an arena: foreign, corrupt, locked, absent
+    ├── ArenaError                           a file cannot be an arena: foreign, corrupt, locked, absent
     ├── DecodeError (ValueError)             bytes from outside do not decode
     └── NativeError                          the C core answered something unforeseen
 

@@ -80,7 +80,7 @@ cdef extern from "vaultscope.h" nogil:
     ctypedef struct vs_word:
         pass
     ctypedef struct vs_gauge:
-        const char *const *base
+        char *const *base
         uint64_t offset
     void vs_gauge_set(vs_gauge gauge, double value)
     void vs_gauge_add(vs_gauge gauge, double value)

@@ -32,15 +32,17 @@ from vaultscope.edge.prometheus import render
 registry = Registry(arena=os.environ["APP_ARENA"])
 requests = registry.counter("app.requests", labels=("path",))
 latency = registry.histogram("app.latency", unit="ms")
-meeting = registry.gauge("app.meeting", mode="sum")
+meeting = registry.gauge("app.meeting", mode="all")
 workers = registry.gauge("app.workers", mode="sum")
 mine = registry.gauge("app.mine", mode="all")
 
-def meet(count):
-    # Returns once as many processes are in here: a worker that serves one request at a time is one of them.
-    meeting.set(1)
+def meet(number, count):
+    # Returns once as many processes are at this meeting: each serves one request at a time.
+    meeting.set(number)
     deadline = time.monotonic() + 30
-    while registry.snapshot().value("app.meeting") < count and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if sum(series.value == number for series in registry.snapshot()["app.meeting"]) == count:
+            return
         time.sleep(0.005)
 
 def app(environ, start_response):
@@ -51,7 +53,7 @@ def app(environ, start_response):
         workers.set(1)
         mine.set(os.getpid())
         if path.startswith("/meet/"):
-            meet(int(path[6:]))
+            meet(*map(int, path.split("/")[2:]))
         requests.labels(path[:5]).inc()
         latency.observe(5.0)
         body, kind = str(os.getpid()).encode(), "text/plain"
@@ -76,6 +78,7 @@ class Gunicorn:
         # Found in the working directory. Older ones have no such socket and pass over the line.
         (directory / "gunicorn.conf.py").write_text("control_socket_disable = True\n")
         self.log = directory / "gunicorn.log"
+        self.meetings = 0
         with socket.socket() as listener, self.log.open("wb") as log:
             listener.bind(("127.0.0.1", 0))
             listener.listen(128)
@@ -102,8 +105,9 @@ class Gunicorn:
 
     def meet(self) -> set[int]:
         """The pids of all workers: each answers one of as many requests at once."""
+        self.meetings += 1
         with ThreadPoolExecutor(WORKERS) as pool:
-            return set(map(int, pool.map(self.get, [f"/meet/{WORKERS}"] * WORKERS)))
+            return set(map(int, pool.map(self.get, [f"/meet/{self.meetings}/{WORKERS}"] * WORKERS)))
 
     def stop(self) -> None:
         guard = threading.Timer(DEADLINE, self.process.kill)
@@ -154,20 +158,18 @@ def test_workers(tmp_path: Path, options: tuple[str, ...]) -> None:
             """All scrapes, and who shares the arena, are as they should be."""
             for text in [server.get("/metrics") for _ in range(8)]:
                 assert value(text, 'app_requests_total{path="/"}') == requests
-                assert value(text, "app_latency_seconds_count") == requests + meetings * WORKERS
+                assert value(text, "app_latency_seconds_count") == requests + server.meetings * WORKERS
                 assert value(text, "app_workers") == WORKERS
                 assert value(text, 'vaultscope_stripes{state="held"}') <= WORKERS + 1
                 assert pids(text) == workers
             assert {process.pid for process in reader.processes()} == workers | master
 
-        meetings = 1
         agree(30, first)
 
         victim = first.pop()
         os.kill(victim, signal.SIGKILL)
         wait_for("a new worker", lambda: len(processes(reader) - first - master - {victim}) == 1)
         second = server.meet()
-        meetings += 1
         assert second > first
         agree(30, second)
 
@@ -175,7 +177,6 @@ def test_workers(tmp_path: Path, options: tuple[str, ...]) -> None:
         wait_for("the old workers' end", lambda: not processes(reader) & second)
         wait_for("the new workers", lambda: len(processes(reader) - master) == WORKERS)
         third = server.meet()
-        meetings += 1
         for _ in range(10):
             server.get("/")
         agree(40, third)

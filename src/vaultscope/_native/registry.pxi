@@ -19,11 +19,11 @@ cdef class NativeRegistry:
             status = vs_arena_default(&self.arena)
         else:
             if b"\0" in path:
-                raise DeclarationError(f"a path has no NUL: {path!r}")
+                raise ArenaError(f"{path!r}: a path has no NUL")
             name = path
             with nogil:
                 status = vs_arena_open_file(name, VS_ARENA_READ if to_read else VS_ARENA_SHARE, NULL, &self.arena)
-        check_opened(status)
+        check_opened(status, path is not None)
         self.to_read = to_read
         check(vs_registry_open(self.arena, &self.registry), "registry")
 
@@ -51,8 +51,9 @@ cdef class NativeRegistry:
 
     def declare(self, str kind, str name, str help="", str unit="", tuple label_names=(), tuple bounds=(),
                 tuple quantiles=(), tuple hdr_range=(), uint64_t series_max=0, bint pedantic=False,
-                str mode="last") -> Metric:
-        """A handle to the metric: its family if it has labels, else its one series. Declares it if it is new."""
+                str mode="last", Metric known=None) -> Metric:
+        """A handle to the metric: its family if it has labels, else its one series. Declares it if it is new. `known`, a
+        handle from before, is returned as long as it is one to the same metric: another process may have taken that out."""
         cdef vs_metric_spec spec
         cdef vs_metric *metric = NULL
         cdef vs_hdr_config config
@@ -94,6 +95,8 @@ cdef class NativeRegistry:
             self.families[name] = family
         else:
             vs_metric_release(metric)
+        if known is not None and known.family is family:
+            return known
         if not label_names:
             series = family.bind(())
         handle = new_handle(family, series)

@@ -21,10 +21,11 @@ cdef int check(vs_status status, str what) except -1:
     raise NativeError(f"{what}: {vs_status_text(status).decode()}")
 
 
-cdef int check_opened(vs_status status) except -1:
-    """The same for an arena that could not be opened: the library says why."""
-    if status in (VS_E_SYSTEM, VS_E_FOREIGN, VS_E_BUSY, VS_E_CORRUPT, VS_E_READ_ONLY):
-        raise ArenaError(vs_arena_reason().decode("utf-8", "replace"))
+cdef int check_opened(vs_status status, bint is_file) except -1:
+    """The same for an arena that could not be opened: where it is a file, the library says why."""
+    if status in (VS_E_SYSTEM, VS_E_FOREIGN, VS_E_BUSY, VS_E_CORRUPT, VS_E_READ_ONLY) or \
+            is_file and status in (VS_E_INVALID, VS_E_FULL):
+        raise ArenaError(vs_arena_reason().decode("utf-8", "backslashreplace"))
     return check(status, "arena (VAULTSCOPE_ARENA, VAULTSCOPE_STRIPES, VAULTSCOPE_STRIPE_BYTES)")
 
 

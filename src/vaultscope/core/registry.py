@@ -53,7 +53,7 @@ class Registry:
     def __init__(
         self,
         *,
-        arena: str | os.PathLike[str] | None = None,
+        arena: str | bytes | os.PathLike[str] | None = None,
         max_series: int = 10_000,
         pedantic: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
@@ -206,12 +206,14 @@ class Registry:
             raise DeclarationError(f"{name}: lowest, highest and digits are integers, got {hdr_range}")
         limit = self._max_series if max_series is None else _limit(name, max_series)
         with self._declaring:
+            known = self._metrics.get(name)
             handle = self._native.declare(
-                kind, name, help, unit, label_names, bounds, quantiles, hdr_range, limit, self._pedantic, mode
-            )
-            known = self._metrics.setdefault(name, handle)
-            assert isinstance(known, cls)  # the native registry has refused another kind
-            return known
+                kind, name, help, unit, label_names, bounds, quantiles, hdr_range, limit, self._pedantic,
+                mode, known,
+            )  # fmt: skip
+            assert isinstance(handle, cls)  # the native registry has refused another kind
+            self._metrics[name] = handle
+            return handle
 
     # ---- looking up and taking out ----
 
@@ -223,14 +225,21 @@ class Registry:
         return name in self._metrics
 
     def unregister(self, name: str) -> None:
-        """Takes a metric out: it is scraped no more and its name is free. Handles stay valid and unseen.
-        Raises NotFoundError."""
+        """Takes a metric out, for all who share the arena: it is scraped no more and its name is free.
+        Handles stay valid and unseen. Raises NotFoundError, also if another process was first."""
         with self._declaring:
             if name not in self._metrics:
                 raise NotFoundError(f"no metric {name!r}")
-            self._native.unregister(name)
-            del self._metrics[name]
-            self._callbacks.pop(name, None)
+            try:
+                self._native.unregister(name)
+            except NotFoundError:
+                self._forget(name)
+                raise
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        del self._metrics[name]
+        self._callbacks.pop(name, None)
 
     # ---- collecting ----
 

@@ -302,7 +302,7 @@ static void a_child_in_a_new_pid_namespace_takes_nobody_for_dead(void)
     vs_counter_inc(counter);
     if (unshare(CLONE_NEWPID) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0) {
         CHECK(errno == EPERM || errno == ENOSPC || errno == EINVAL);
-        printf("no pid namespace can be had here: not tested\n");
+        fprintf(stderr, "no pid namespace can be had here: not tested\n");
         return;
     }
     CHECK_EQ(in_child(snapshot_in_own, registry), 0);

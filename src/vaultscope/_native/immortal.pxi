@@ -3,7 +3,7 @@
 # Without a GIL, CPython 3.13 counts the references of another thread's object atomically: two threads that share a counter
 # then pass its reference count to and fro, and get no further than one (throughput 1.0 times that of one thread; 1.9 without).
 # It spares its own functions, classes and modules that by making them immortal; this does the same for handles of a permanent
-# registry, which the default one is. What is immortal keeps its series, so that other registries, families from which
+# registry, which the default one and those over files are. What is immortal keeps its series, so that other registries, families from which
 # series are removed, and all handles after the first IMMORTALS_MAX go without.
 # (Rejected: all handles. A series that is removed, and a registry that is dropped, must give their cells back.)
 

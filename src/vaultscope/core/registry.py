@@ -59,6 +59,8 @@ class Registry:
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._native = NativeRegistry(None if arena is None else os.fsencode(arena))
+        if arena is not None:
+            self._native.keep()  # it stays mapped, and its cells taken, whatever becomes of the handles
         self._max_series = _limit("a registry", max_series)
         self._pedantic = pedantic
         self._clock_ns = clock_ns

@@ -47,14 +47,14 @@ EQUIVALENT = (
 )
 
 ORDERED = re.compile(
-    r"\bvs_(?:load_acquire|store_release|add_release|cas_acquire|cas_weak_release"
+    r"\bvs_(?:load_acquire|store_release|add_release|and_release|cas_acquire|cas_weak_release"
     r"|owned_add_release|owned_add_double_release|shared_add_double_release)(?=\()"
     r"|\bmemory_order_(?:acquire|release)\b"
 )
 DEFINITION = re.compile(r"#define +(vs_\w+)|static inline void (vs_\w+)")
 # What the weakened calls are called, where atomic.h has no such name: its own text, one order weaker.
 TWINS = ("vs_cas_acquire", "vs_cas_weak_release", "vs_owned_add_release", "vs_owned_add_double_release")
-TWINS += ("vs_shared_add_double_release",)
+TWINS += ("vs_shared_add_double_release", "vs_and_release")
 
 
 def weaker(name: str) -> str:

@@ -48,11 +48,27 @@ void vs_read_unlock(void) { read_mutex->unlock(RL_INFO); }
 
 void vs_arena_cells_free(vs_arena *, uint64_t, size_t) {}
 uint32_t vs_arena_slot(const vs_arena *) { return 0; }
-uint32_t vs_arena_stripes_used(const vs_arena *) { return 0; }
-char *vs_arena_stripe(const vs_arena *, uint32_t) { return nullptr; }
 void vs_arena_usage(vs_arena *, uint64_t *used, uint64_t *limit) { *used = *limit = 0; }
 void vs_stripe_usage(uint32_t, uint32_t *total, uint32_t *held) { *total = *held = 0; }
+size_t vs_arena_reap(vs_arena *) { return 0; }
+vs_status vs_processes_survey(const vs_arena *, vs_process **out, size_t *count, size_t *dead)
+{
+    *out = nullptr;
+    *count = *dead = 0;
+    return VS_OK;
+}
+void vs_processes_free(vs_process *) {}
 vs_thread vs_this_thread;
+
+/* The arena is anonymous (directory.cpp has one in a file): vs_sync finds nothing, and nobody calls the others. */
+vs_status vs_sync(vs_registry *) { return VS_OK; }
+vs_status vs_sync_declare(vs_registry *, const vs_metric *) { return VS_E_INVALID; }
+vs_status vs_sync_bind(vs_metric *, const char *, size_t) { return VS_E_INVALID; }
+void vs_sync_state(vs_registry *, vs_word *, uint64_t) {}
+vs_status vs_file_lock(vs_arena *) { return VS_E_INVALID; }
+void vs_file_unlock(vs_arena *) {}
+bool vs_file_read_only(const vs_arena *) { return false; }
+uint64_t vs_file_refused(const vs_arena *) { return 0; }
 
 /* Values are not what is checked here (tally.cpp, stripe.cpp): a counter reads as its offset. */
 void vs_counter_read(vs_counter counter, uint64_t *integer, double *real)

@@ -29,6 +29,21 @@ static inline void model_owned_add(vs_word *cell, uint64_t n)
 
 namespace model {
 
+/* A `static _Thread_local bool`. */
+class local_flag {
+public:
+    operator bool() const { return mine_[rl::thread_index()]; }
+    local_flag &operator=(bool value)
+    {
+        mine_[rl::thread_index()] = value;
+        return *this;
+    }
+    void clear() { memset(mine_, 0, sizeof mine_); }
+
+private:
+    bool mine_[THREADS_MAX];
+};
+
 struct options {
     rl::iteration_t random;
     int bound; /* -1: no such search */

@@ -38,12 +38,15 @@ template <typename T> void made(T *) {}
 /* What malloc and calloc return: it learns its type from the pointer that it is stored in. */
 class memory {
 public:
-    memory(size_t bytes, bool zeroed) : bytes_(bytes), zeroed_(zeroed) {}
+    memory(size_t bytes, bool zeroed) : bytes_(bytes), zeroed_(zeroed), null_(false) {}
+    memory(decltype(NULL)) : bytes_(0), zeroed_(false), null_(true) {} /* for `condition ? malloc(n) : NULL` */
 
-    operator void *() const { return raw(bytes_); }
+    operator void *() const { return null_ ? nullptr : raw(bytes_); }
 
     template <typename T> operator T *() const
     {
+        if (null_)
+            return nullptr;
         if (std::is_trivially_default_constructible<T>::value)
             return static_cast<T *>(raw(bytes_));
         size_t n = bytes_ / sizeof(T); /* one, where a flexible array follows */
@@ -79,7 +82,7 @@ private:
     void *raw(size_t bytes) const { return zeroed_ ? (::calloc)(1, bytes) : (::malloc)(bytes); }
 
     size_t bytes_;
-    bool zeroed_;
+    bool zeroed_, null_;
 };
 
 } // namespace model
@@ -90,14 +93,18 @@ private:
 
 #include "vaultscope.h"
 
+#define VS_STRIPES_MAX 2
 #undef _Atomic
 #define _Atomic
-/* Its prototypes that name uint64_t too must not be bent. */
-#define vs_registry_enter(registry) model_unused_enter(registry)
+/* A prototype that returns a uint64_t must not be bent; of one that takes one, this is an overload that nobody defines. */
+#define vs_file_refused model_unused_refused
 #define uint64_t model::field<uint64_t>
 #include "internal.h"
 #undef uint64_t
-#undef vs_registry_enter
-uint64_t vs_registry_enter(vs_registry *registry);
+#undef vs_file_refused
+uint64_t vs_file_refused(const vs_arena *arena);
+vs_status vs_registry_enter(vs_registry *registry, uint64_t *sequence);
+vs_status vs_file_cells_alloc(vs_arena *arena, size_t bytes, uint64_t *offset);
+void vs_sync_state(vs_registry *registry, vs_word *state, uint64_t value);
 
 #endif

@@ -19,27 +19,20 @@ alignas(64) static char space[REGION_BYTES];
 
 #include "arena.c"
 
-/* `static _Thread_local bool exiting` */
-class local_flag {
-public:
-    operator bool() const { return mine_[rl::thread_index()]; }
-    local_flag &operator=(bool value)
-    {
-        mine_[rl::thread_index()] = value;
-        return *this;
-    }
-    void clear() { memset(mine_, 0, sizeof mine_); }
-
-private:
-    bool mine_[model::THREADS_MAX];
-};
-#define bool local_flag
+#define bool model::local_flag /* `static _Thread_local bool exiting` */
 #include "stripe.c"
 #undef bool
 
 #include "counter.c"
 
 void vs_registry_after_fork(void) {}
+
+/* Arenas in files are fold.cpp's. */
+void vs_file_after_fork(vs_arena *) {}
+bool vs_file_back_stripe(vs_arena *, uint32_t) { return true; }
+void vs_file_close(vs_arena *) {}
+vs_status vs_file_cells_alloc(vs_arena *, size_t, uint64_t *) { return VS_E_INVALID; }
+vs_status vs_arena_open_file(const char *, vs_arena_access, const vs_arena_options *, vs_arena **) { return VS_E_INVALID; }
 
 static rl::mutex *cold_lock, *read_lock;
 static rl::mutex *mutex_of(pthread_mutex_t *mutex) { return mutex == &read_mutex ? read_lock : cold_lock; }
@@ -63,6 +56,8 @@ template <typename SUITE, int THREADS> struct machine : rl::test_suite<SUITE, TH
             base.clear();
         for (vs_word32 &stripe : my_stripe)
             stripe.clear();
+        for (vs_word &releases : none_free)
+            releases.clear();
         exiting.clear();
         for (uint32_t stripe = 0; stripe <= STRIPES_AT_MOST; stripe++)
             ::new (static_cast<void *>(cell(stripe))) vs_counter_cell;
@@ -127,8 +122,7 @@ struct hand_over : machine<hand_over<OWNERS, STRIPES, ADDS, READINGS>, (int)OWNE
         RL_ASSERT(integer == OWNERS * (ADDS + 1));
         RL_ASSERT(real == OWNERS * ADDS * 0.5);
         for (uint32_t stripe = 1; stripe <= STRIPES; stripe++)
-            RL_ASSERT(vs_load_relaxed(&this->arena->owners[stripe]) == 0);
-        RL_ASSERT(vs_load_relaxed(&this->arena->held) == 0);
+            RL_ASSERT(vs_load_relaxed(&this->arena->shared->owners[stripe]) == 0);
         this->end();
     }
 };

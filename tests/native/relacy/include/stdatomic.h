@@ -15,6 +15,9 @@ namespace model {
 
 enum { THREADS_MAX = 4, LINKS_MAX = 64 };
 
+/* Called before each write to a shared word: where a model lets a thread be killed. */
+inline void (*before_write)();
+
 template <typename T> class word {
 public:
     word() : shared_(rl::is_ctx())
@@ -47,24 +50,46 @@ public:
 
     void store(T value, rl::memory_order order, rl::debug_info_param info)
     {
-        if (shared_)
+        if (shared_) {
+            writes();
             shared().store(value, order, info);
-        else
+        } else {
             mine_[rl::thread_index()] = value;
+        }
     }
 
     T fetch_add(T n, rl::memory_order order, rl::debug_info_param info)
     {
+        writes();
         return shared().fetch_add(n, order, info);
+    }
+
+    T fetch_or(T bits, rl::memory_order order, rl::debug_info_param info)
+    {
+        writes();
+        return shared().fetch_or(bits, order, info);
+    }
+
+    T fetch_and(T bits, rl::memory_order order, rl::debug_info_param info)
+    {
+        writes();
+        return shared().fetch_and(bits, order, info);
     }
 
     template <bool WEAK>
     bool exchange(T *expected, T desired, rl::memory_order order, rl::memory_order failed, rl::debug_info_param info)
     {
+        writes();
         return shared().compare_exchange(rl::bool_t<WEAK>(), *expected, desired, order, failed, info);
     }
 
 private:
+    static void writes()
+    {
+        if (before_write != nullptr)
+            before_write();
+    }
+
     rl::atomic<T> &shared() const
     {
         return *reinterpret_cast<rl::atomic<T> *>(const_cast<char *>(storage_));
@@ -160,6 +185,8 @@ void store(T **at, typename itself<T>::type *value, rl::memory_order order, rl::
 #define atomic_load_explicit(p, order) model::load((p), order, RL_INFO)
 #define atomic_store_explicit(p, v, order) model::store((p), (v), order, RL_INFO)
 #define atomic_fetch_add_explicit(p, n, order) ((p)->fetch_add((n), order, RL_INFO))
+#define atomic_fetch_or_explicit(p, bits, order) ((p)->fetch_or((bits), order, RL_INFO))
+#define atomic_fetch_and_explicit(p, bits, order) ((p)->fetch_and((bits), order, RL_INFO))
 #define atomic_compare_exchange_strong_explicit(p, expected, desired, order, failed) \
     ((p)->template exchange<false>((expected), (desired), order, failed, RL_INFO))
 #define atomic_compare_exchange_weak_explicit(p, expected, desired, order, failed) \

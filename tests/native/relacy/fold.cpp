@@ -1,0 +1,262 @@
+/* Stripes move to the archive while others read and write (fold.c, F1 to F6): the real fold.c, reader.h, stripe.c, counter.c, tally.c and
+ * histogram.c, on stripes that hold one counter and one histogram.
+ *
+ * Each thread here is a process of its own, with its own view of the arena. One that is killed stops before a write of
+ * fold.c that the schedule chooses; the kernel lets its locks go, and whoever learns of a death sees what the dead one wrote. */
+#include "model.h"
+
+#undef vs_owned_add /* the portable one: what makes x86 enough is that there each store is a release (MEMORY_MODEL.md) */
+#define VS_STRIPES_MAX 2
+#undef _Atomic
+#define _Atomic /* the pointers of internal.h; none is used here */
+#define pthread_setspecific(key, value) ((void)0)
+#define sched_yield() ((void)0)
+
+#include "file.h"
+
+#include "reader.h"
+
+#define bool model::local_flag /* `static _Thread_local bool exiting` */
+#include "stripe.c"
+#undef bool
+
+#include "counter.c"
+#include "histogram.c"
+#include "tally.c"
+#include "fold.c"
+
+/* ---- the arena in its file ---- */
+
+enum { STRIPES_AT_MOST = 2, STRIPES_IN_FILE = 1 + STRIPES_AT_MOST + VS_ARCHIVES, BUCKETS = 2 };
+static const double BOUNDS[BUCKETS - 1] = {1.0};
+static const double VALUES[BUCKETS] = {1.0, 1000.0};
+static const uint64_t TALLY = sizeof(vs_counter_cell);
+enum { CELLS = (sizeof(vs_counter_cell) + sizeof(vs_tally_block) + 2 * sizeof(vs_tally_half)) / sizeof(vs_word) + 2 * BUCKETS };
+static const vs_counter COUNTER = {0, 0};
+static const vs_histogram HISTOGRAM = {BOUNDS, TALLY, 0, 0, BUCKETS - 1};
+
+static vs_arena arenas[model::THREADS_MAX]; /* one for each process */
+static vs_file files[model::THREADS_MAX];
+
+vs_arena *vs_arena_at(uint32_t) { return &arenas[rl::thread_index()]; }
+bool vs_file_back(const vs_file *, const char *, uint64_t) { return true; }
+bool vs_file_untouchable(const vs_arena *) { return false; }
+
+/* Its directory: a counter, a histogram, or both. What is not written is left out, for the sake of a search that ends. */
+static bool has_counter, has_histogram;
+static vs_metric_record counter_record, histogram_record;
+static vs_series_record counter_series, histogram_series;
+
+const vs_metric_record *vs_directory_next_metric(const vs_file *, uint64_t *) { return nullptr; } /* no losses here */
+
+const vs_series_record *vs_directory_next_series(const vs_file *, uint64_t *at, const vs_metric_record **metric)
+{
+    uint64_t which = (*at)++;
+    if (which == 0 && !has_counter)
+        which = (*at)++;
+    *metric = which == 0 ? &counter_record : &histogram_record;
+    return which == 0 ? &counter_series : which == 1 && has_histogram ? &histogram_series : nullptr;
+}
+
+/* A wait that is too long ends: its second look at the clock is a second later. */
+static int64_t seconds;
+int64_t vs_clock_monotonic_ns(void) { return seconds++ * 2000000000; }
+
+static bool disk_may_be_full;
+bool vs_file_back_stripe(vs_arena *, uint32_t) { return !disk_may_be_full || rl::rand(4) != 0; }
+
+/* ---- being killed ---- */
+
+struct killed {};
+static unsigned victim, writes_left;
+enum { WRITES_OF_A_FOLD = 40 }; /* at most, and some more: then it is not killed */
+
+static void perhaps_die()
+{
+    if (rl::thread_index() == victim && writes_left-- == 0)
+        throw killed();
+}
+
+/* ---- the model ---- */
+
+typedef enum content { INTEGER, REAL, OBSERVED } content;
+
+struct reading {
+    uint64_t integer, observed[BUCKETS];
+    double real;
+};
+
+/* One reading of everything. A histogram's is whole: its sum is that of its counts. */
+static reading read_all()
+{
+    reading r = {};
+    if (has_counter)
+        vs_counter_read(COUNTER, &r.integer, &r.real);
+    if (has_histogram) {
+        uint64_t scratch[BUCKETS];
+        vs_tally_totals totals;
+        vs_tally_read(vs_arena_at(0), TALLY, BUCKETS, true, r.observed, scratch, &totals);
+        RL_ASSERT(totals.unsettled == 0);
+        RL_ASSERT(totals.count == r.observed[0] + r.observed[1]);
+        RL_ASSERT(totals.sum_double == r.observed[0] * VALUES[0] + r.observed[1] * VALUES[1]);
+    }
+    return r;
+}
+
+/* Up to two writers, who write A and B: as often as it STAYS each takes one of the STRIPES, or shares, writes and leaves. The last
+ * time it does not leave if it is in HAPPENS: then it is killed.
+ * One thread folds FOLDS times: as another process, or as the WRITER_ITSELF, who writes A and leaves before each. It may be killed
+ * in the first.
+ * One takes READINGS: none holds less than the one before. The last one, after the end, holds everything; so it does
+ * when all has been folded. */
+enum { NOTHING = 0, FIRST_KILLED = 1, SECOND_KILLED = 2, FOLD_KILLED = 4, WRITER_ITSELF = 8, DISK_FULL = 16 };
+template <content A, content B, unsigned WRITERS, unsigned STRIPES, unsigned STAYS, unsigned FOLDS, unsigned READINGS,
+          unsigned HAPPENS = NOTHING>
+struct folding
+    : rl::test_suite<folding<A, B, WRITERS, STRIPES, STAYS, FOLDS, READINGS, HAPPENS>, (int)WRITERS + 1 + (READINGS != 0)> {
+    vs_shared shared;
+    vs_word stripes[STRIPES_IN_FILE][CELLS];
+    rl::mutex file_lock;
+    rl::atomic<unsigned> dead[WRITERS + 1];
+
+    void before()
+    {
+        for (unsigned i = 0; i < model::THREADS_MAX; i++) {
+            arenas[i].shared = &shared;
+            arenas[i].stripes = reinterpret_cast<char *>(stripes);
+            arenas[i].stripe_bytes = sizeof stripes[0];
+            arenas[i].stripe_count = STRIPES;
+            arenas[i].file = &files[i];
+            arenas[i].token = (uint64_t)(i + 1) << VS_OWNER_ENTRY_SHIFT | 1; /* as join in process.c */
+        }
+        has_counter = A != OBSERVED || B != OBSERVED;
+        has_histogram = A == OBSERVED || B == OBSERVED;
+        counter_record.kind = VS_COUNTER;
+        histogram_record.kind = VS_HISTOGRAM;
+        histogram_record.tally_size = BUCKETS;
+        histogram_series.offset = TALLY;
+        for (vs_word &base : vs_this_thread.base)
+            base.clear();
+        for (vs_word32 &stripe : my_stripe)
+            stripe.clear();
+        for (vs_word &releases : none_free)
+            releases.clear();
+        exiting.clear();
+        for (rl::atomic<unsigned> &flag : dead)
+            flag.store(0, rl::mo_relaxed, RL_INFO);
+        seconds = 0;
+        victim = UINT32_MAX;
+        disk_may_be_full = (HAPPENS & DISK_FULL) != 0;
+        model::before_write = perhaps_die;
+    }
+
+    /* As a new thread of the same process. */
+    void arrive()
+    {
+        vs_stripe_forget(0);
+        exiting = false;
+    }
+
+    void write(content what, unsigned i)
+    {
+        switch (what) {
+        case INTEGER: vs_counter_add(COUNTER, 1); break;
+        case REAL: vs_counter_add_double(COUNTER, 0.5); break;
+        case OBSERVED: vs_histogram_observe(&HISTOGRAM, VALUES[i % BUCKETS]); break;
+        }
+    }
+
+    /* As vs_arena_reap, which holds the file's lock until it is done or dead. */
+    void reap()
+    {
+        file_lock.lock(RL_INFO);
+        try {
+            for (unsigned index = 0; index < WRITERS; index++)
+                if ((HAPPENS & 1u << index) != 0 && dead[index].load(rl::mo_acquire, RL_INFO) != 0)
+                    vs_fold_release(vs_arena_at(0), index);
+            vs_fold_stripes(vs_arena_at(0));
+        } catch (const killed &) {
+        }
+        file_lock.unlock(RL_INFO);
+    }
+
+    void thread(unsigned index)
+    {
+        if (index < WRITERS) {
+            for (unsigned stay = 0; stay < STAYS; stay++) {
+                arrive();
+                write(index == 0 ? A : B, index + stay);
+                if ((HAPPENS & 1u << index) != 0 && stay == STAYS - 1)
+                    dead[index].store(1, rl::mo_release, RL_INFO);
+                else
+                    release_stripes(nullptr);
+            }
+        } else if (index == WRITERS) {
+            if ((HAPPENS & FOLD_KILLED) != 0) {
+                writes_left = rl::rand(WRITES_OF_A_FOLD);
+                victim = index;
+            }
+            for (unsigned i = 0; i < FOLDS; i++) {
+                if ((HAPPENS & WRITER_ITSELF) != 0) {
+                    arrive();
+                    write(A, i);
+                    release_stripes(nullptr);
+                }
+                reap();
+                victim = UINT32_MAX;
+            }
+        } else {
+            reading last = {};
+            for (unsigned i = 0; i < READINGS; i++) {
+                reading now = read_all();
+                RL_ASSERT(now.integer >= last.integer && now.real >= last.real);
+                RL_ASSERT(now.observed[0] >= last.observed[0] && now.observed[1] >= last.observed[1]);
+                last = now;
+            }
+        }
+    }
+
+    void expect_all()
+    {
+        reading all = read_all();
+        uint64_t written[OBSERVED + 1] = {};
+        for (unsigned index = 0; index < WRITERS; index++)
+            written[index == 0 ? A : B] += STAYS;
+        if ((HAPPENS & WRITER_ITSELF) != 0)
+            written[A] += FOLDS;
+        RL_ASSERT(all.integer == written[INTEGER]);
+        RL_ASSERT(all.real == written[REAL] * 0.5);
+        RL_ASSERT(all.observed[0] + all.observed[1] == written[OBSERVED]);
+    }
+
+    void after()
+    {
+        expect_all();
+        reap();
+        expect_all();
+        RL_ASSERT(vs_arena_stripes_used(vs_arena_at(0)) == 0);
+        for (uint32_t stripe = 1; stripe <= STRIPES; stripe++)
+            RL_ASSERT(vs_load_relaxed(&shared.owners[stripe]) == 0);
+    }
+};
+
+int main(int argc, char **argv)
+{
+    model::options options;
+    if (!model::parse(argc, argv, &options))
+        return 2;
+    bool good = true;
+#define SUITE(name, ...) good = good && model::check<__VA_ARGS__>(name, options)
+    SUITE("one, integer", folding<INTEGER, INTEGER, 1, 1, 2, 2, 2>, folding<INTEGER, INTEGER, 1, 1, 1, 1, 1>);
+    SUITE("one, real", folding<REAL, REAL, 1, 1, 2, 2, 2>, folding<REAL, REAL, 1, 1, 1, 1, 1>);
+    SUITE("one, histogram", folding<OBSERVED, OBSERVED, 1, 1, 2, 2, 2>, folding<OBSERVED, OBSERVED, 1, 1, 1, 1, 1>);
+    SUITE("itself, integer", folding<INTEGER, INTEGER, 0, 1, 0, 3, 2, WRITER_ITSELF>, folding<INTEGER, INTEGER, 0, 1, 0, 3, 1, WRITER_ITSELF>);
+    SUITE("itself, real", folding<REAL, REAL, 0, 1, 0, 3, 2, WRITER_ITSELF>, folding<REAL, REAL, 0, 1, 0, 3, 1, WRITER_ITSELF>);
+    SUITE("itself, histogram", folding<OBSERVED, OBSERVED, 0, 1, 0, 3, 2, WRITER_ITSELF>, folding<OBSERVED, OBSERVED, 0, 1, 0, 2, 1, WRITER_ITSELF>);
+    SUITE("two in turn", folding<REAL, REAL, 2, 1, 2, 2, 0, FIRST_KILLED|DISK_FULL>, folding<REAL, REAL, 2, 1, 1, 1, 0, DISK_FULL>);
+    SUITE("two", folding<INTEGER, INTEGER, 2, 2, 1, 1, 2>, folding<INTEGER, INTEGER, 1, 1, 1, 1, 1, FIRST_KILLED>);
+    SUITE("two, killed", folding<OBSERVED, INTEGER, 2, 2, 2, 2, 2, FIRST_KILLED | SECOND_KILLED>, folding<INTEGER, INTEGER, 1, 1, 1, 1, 1, FIRST_KILLED>);
+    SUITE("folder killed", folding<OBSERVED, INTEGER, 2, 2, 2, 3, 0, FOLD_KILLED>, folding<INTEGER, INTEGER, 1, 1, 1, 2, 0, FOLD_KILLED>);
+    SUITE("folder and first killed", folding<OBSERVED, INTEGER, 2, 2, 2, 3, 2, FOLD_KILLED|FIRST_KILLED>, folding<INTEGER, INTEGER, 1, 1, 1, 2, 0, FOLD_KILLED|FIRST_KILLED>);
+    return good ? 0 : 1;
+}

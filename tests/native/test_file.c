@@ -263,6 +263,24 @@ static void a_header_that_does_not_add_up_is_corrupt(void)
         check_header_refused(changes[i], VS_E_CORRUPT);
 }
 
+/* Ten stripes of 2^60 bytes, a directory, the shared stripe and the archive: 2^64, so the file seems to have the right length. */
+static void sizes_that_wrap_around_are_corrupt(void)
+{
+    size_t size;
+    leave_arena();
+    char *bytes = map_file(path, &size);
+    vs_file_header *header = (vs_file_header *)bytes;
+    header->stripe_count = 16 - VS_ARCHIVES - 2;
+    header->stripe_bytes = header->directory_bytes = UINT64_C(1) << 60;
+    header->stripes_at = header->directory_at + header->directory_bytes;
+    header->file_bytes = header->directory_at + 16 * header->stripe_bytes;
+    header->checksum = vs_checksum(header, offsetof(vs_file_header, checksum));
+    CHECK_EQ(header->file_bytes, header->directory_at);
+    CHECK_EQ(truncate(path, (off_t)header->file_bytes), 0);
+    check_refused_untouched(VS_E_CORRUPT);
+    munmap(bytes, size);
+}
+
 static void each_byte_of_the_header_counts(void)
 {
     size_t size;
@@ -400,6 +418,7 @@ int main(void)
     RUN(a_truncated_or_longer_arena_is_refused);
     RUN(another_version_or_byte_order_is_foreign);
     RUN(a_header_that_does_not_add_up_is_corrupt);
+    RUN(sizes_that_wrap_around_are_corrupt);
     RUN(each_byte_of_the_header_counts);
     RUN(what_is_no_regular_file_is_refused);
     RUN(names_that_no_file_can_have_are_refused);

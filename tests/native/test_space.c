@@ -123,7 +123,7 @@ static void declare_until_full(void)
     for (int i = 0; i < 100 && status == VS_OK; i++) {
         vs_metric *metric = NULL;
         snprintf(name, sizeof name, "metric%d", i);
-        vs_metric_spec spec = spec_of(i % 2 != 0 ? VS_HISTOGRAM : VS_COUNTER, name);
+        vs_metric_spec spec = spec_of(i % 2 != 0 ? VS_HDR : VS_COUNTER, name);
         spec.help = (vs_text){help, sizeof help};
         status = vs_registry_declare(registry, &spec, &metric);
         check_totals();
@@ -144,10 +144,17 @@ static void declare_until_full(void)
     }
 }
 
+/* With stripes that get their space in several steps. */
+static vs_status open_large(const char *path, vs_arena **arena)
+{
+    vs_arena_options options = {.stripe_count = SMALL_STRIPES, .stripe_bytes = 1 << 20};
+    return vs_arena_open_file(path, VS_ARENA_SHARE, &options, arena);
+}
+
 static int open_again(void *path)
 {
     vs_arena *arena = NULL;
-    return open_path(path, VS_ARENA_SHARE, &arena) == VS_E_SYSTEM ? 0 : 1;
+    return open_large(path, &arena) == VS_E_SYSTEM ? 0 : 1;
 }
 
 /* Lives on a disk of this size: 1 if there was room for an arena, 0 if not. */
@@ -158,7 +165,7 @@ static int live(void *kib)
     if (!mount_small(*(unsigned *)kib))
         return REFUSED;
     in_scratch(path, "arena");
-    vs_status status = open_path(path, VS_ARENA_SHARE, &arena);
+    vs_status status = open_large(path, &arena);
     if (status != VS_OK) {
         CHECK_EQ(status, VS_E_SYSTEM);
         CHECK(strstr(vs_arena_reason(), "No space") != NULL);
@@ -182,9 +189,11 @@ static int live(void *kib)
     return 1;
 }
 
+enum { ROOM_KIB_MAX = 6000, ROOM_KIB_STEP = SANITIZED ? 420 : 84 };
+
 static bool can_mount(void)
 {
-    unsigned kib = 4096;
+    unsigned kib = ROOM_KIB_MAX;
     int status = in_child(live, &kib);
     if (status == REFUSED)
         fprintf(stderr, "no tmpfs can be mounted here: full disks are not tested\n");
@@ -196,7 +205,7 @@ int main(void)
     int rooms = 0, without = 0;
     make_scratch();
     bool mounted = can_mount();
-    for (unsigned kib = 4; mounted && kib <= 1536; kib += SANITIZED ? 92 : 28) {
+    for (unsigned kib = 4; mounted && kib <= ROOM_KIB_MAX; kib += ROOM_KIB_STEP) {
         int status = in_child(live, &kib);
         if (!CHECK(status == 0 || status == 1))
             fprintf(stderr, "    is %d with %u KiB\n", status, kib);

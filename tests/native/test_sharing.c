@@ -57,12 +57,7 @@ static void processes_share_series_by_name_and_labels(void)
     check_totals(PROCESSES);
 }
 
-static int execute(void *unused)
-{
-    (void)unused;
-    execl("/proc/self/exe", "test_sharing", scratch, (char *)NULL);
-    return 1;
-}
+static int execute(void *unused) { return execl("/proc/self/exe", "test_sharing", scratch, unused); }
 
 static void other_programs_share_too(void)
 {
@@ -329,6 +324,32 @@ static void full_cells_are_refused_and_the_host_goes_on(void)
     CHECK_EQ(count_of(registry, "latency", ""), 1);
 }
 
+static void full_pages_of_gauges_are_refused_and_the_host_goes_on(void)
+{
+    char path[PATH_BYTES], value[32];
+    in_scratch(path, "arena");
+    vs_arena *arena = NULL;
+    vs_registry *registry = NULL;
+    vs_arena_options options = {.stripe_count = 2, .stripe_bytes = 2 << 20};
+    CHECK_EQ(vs_arena_open_file(path, VS_ARENA_SHARE, &options, &arena), VS_OK);
+    CHECK_EQ(vs_registry_open(arena, &registry), VS_OK);
+    vs_text label = text_of("op");
+    vs_metric_spec spec = spec_of(VS_GAUGE, "g");
+    spec.mode = VS_GAUGE_SUM;
+    spec.label_names = &label;
+    spec.label_count = 1;
+    vs_metric *metric = NULL;
+    CHECK_EQ(vs_registry_declare(registry, &spec, &metric), VS_OK);
+    const int room = VS_GAUGE_PAGE_BYTES / 8 - 2; /* offset 0 is no cell, and one is the overflow series' */
+    for (int i = 0; i < room + 3; i++) {
+        snprintf(value, sizeof value, "%d", i);
+        vs_gauge_add(vs_series_gauge(bound(metric, value)), 1.0);
+    }
+    CHECK_EQ(vs_metric_series_count(metric), room);
+    CHECK(number_of(registry, "g", "op=\"_overflow\"") == 3.0);
+    CHECK_EQ(vs_metric_loss_read(metric, VS_LOSS_OVERFLOWED), 3);
+}
+
 /* ---- reading ---- */
 
 static void check_reader_sees(vs_registry *registry)
@@ -418,6 +439,7 @@ int main(int argc, char **argv)
     RUN(processes_that_bind_the_same_labels_at_once_get_one_series);
     RUN(a_full_directory_is_refused_and_the_host_goes_on);
     RUN(full_cells_are_refused_and_the_host_goes_on);
+    RUN(full_pages_of_gauges_are_refused_and_the_host_goes_on);
     RUN(a_reader_sees_everything_and_has_no_part_in_it);
     RUN(who_may_only_read_the_file_writes_nothing);
     remove_scratch();

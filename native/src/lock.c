@@ -35,18 +35,18 @@ int vs_file_descriptor(const vs_file *file)
 {
     vs_file *mutable = (vs_file *)file; /* whose descriptor it is does not change by this */
     vs_word32 *word = &mutable->fd;
-    uint32_t seen = vs_load_relaxed(word); /* relaxed: a number; what it stands for is asked of the system */
-    if (vs_file_is_at(file, (int)seen))
-        return (int)seen;
+    int known = (int)vs_load_relaxed(word); /* relaxed: a number; what it stands for is asked of the system */
+    if (vs_file_is_at(file, known))
+        return known;
     struct stat status;
     if (stat(file->path, &status) != 0 || !is_ours(file, &status))
         return -1;
     int fd = open(file->path, (file->untouchable ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    /* If another thread was faster, ours stays open: to close it would let go a lock that the other may hold. */
+    /* If another thread did the same meanwhile, one stays open for nothing: to close it would let go a lock that the other may hold. */
     vs_store_relaxed(&mutable->reopened, 1u);
-    vs_cas_acquire(word, &seen, (uint32_t)fd);
+    vs_store_relaxed(word, (uint32_t)fd);
     return fd;
 }
 

@@ -181,15 +181,13 @@ static bool take(vs_file *file, uint32_t index)
 {
     vs_process_entry *entry = &file->processes[index];
     uint64_t nobody = 0;
-    if (vs_load_relaxed(&entry->who) != 0)
+    /* Disk space first (the page of another may have some already): once it is taken, an entry is given up under the lock only, or
+     * who judges it could read one process's `who` and another's `start`, and take a living one for dead. */
+    if (vs_load_relaxed(&entry->who) != 0 || !vs_file_back(file, page_of(file, index), VS_GAUGE_PAGE_BYTES))
         return false;
     /* P2: acquire; pairs with P1 in reap: the gauges of the last one are gone. */
     if (!vs_cas_acquire(&entry->who, &nobody, file->space << VS_PROCESS_SPACE_SHIFT | (uint64_t)getpid()))
         return false;
-    if (!vs_file_back(file, page_of(file, index), VS_GAUGE_PAGE_BYTES)) { /* the page of another may have space already */
-        vs_store_release(&entry->who, 0); /* P1 */
-        return false;
-    }
     vs_store_relaxed(&entry->start, file->start);
     vs_store_relaxed(&entry->program, file->program);
     vs_store_relaxed(&entry->boot, file->boot);
@@ -237,8 +235,7 @@ static size_t reap(vs_arena *arena, uint32_t index)
     size_t stripes = vs_fold_release(arena, index);
     vs_word *gauges = (vs_word *)page_of(file, index);
     uint64_t top = vs_load_relaxed(&file->words->gauges_top);
-    bool joined = vs_load_relaxed(&entry->state) == VS_PROCESS_LIVE; /* else it never wrote, and its page may be a hole */
-    for (size_t i = 0; joined && i < top / sizeof *gauges; i++)
+    for (size_t i = 0; i < top / sizeof *gauges; i++)
         if (vs_load_relaxed(&gauges[i]) != 0)
             vs_store_relaxed(&gauges[i], 0);
     vs_store_relaxed(&entry->state, 0);

@@ -12,7 +12,7 @@
  *
  * A process that is killed on the way loses nothing: before 3 the stripes are as they were, after it their values are in the archive;
  * the next one here goes on with 4, or gives them back. Readers that saw stripes and archive of two epochs begin anew (reader.h).
- * The tallies of the archive use one half of their two. */
+ * The tallies of the archive use one half of their two; the other's sum says which counts are not 0 (reader.h). */
 #include "file.h"
 
 #include "reader.h"
@@ -28,11 +28,12 @@ static vs_tally_half *half_at(char *base, uint64_t offset, size_t n, uint64_t wh
 
 static void mend_stripe(const vs_arena *arena, char *base)
 {
+    bool is_shared = base == vs_arena_stripe(arena, 0);
     const vs_metric_record *metric;
     const vs_series_record *series;
     for (uint64_t at = 0; (series = vs_directory_next_series(arena->file, &at, &metric)) != NULL;)
         if (metric->tally_size != 0)
-            vs_tally_mend((vs_tally_block *)(base + series->offset), metric->tally_size);
+            vs_tally_mend((vs_tally_block *)(base + series->offset), metric->tally_size, is_shared);
 }
 
 size_t vs_fold_release(vs_arena *arena, uint32_t index)
@@ -54,7 +55,7 @@ void vs_fold_mend_all(vs_arena *arena)
 {
     vs_reader reader;
     for (char *base = vs_reader_begin(&reader, arena); base != NULL; base = vs_reader_next(&reader))
-        if (reader.archive != VS_ARCHIVE_LOW)
+        if (reader.archive != VS_ARCHIVE_HIGH && reader.archive != VS_ARCHIVE_LOW) /* nobody writes in mid-epoch there */
             mend_stripe(arena, base);
 }
 
@@ -173,12 +174,18 @@ static void fold_tally(fold *f, uint64_t offset, size_t n, bool is_double)
         sum_integer += vs_load_relaxed(&halves[i]->sum);
         vs_sum_add(&sum_double, vs_double_of(vs_load_relaxed(&halves[i]->sum)));
     }
+    size_t first = n, end = 0;
     for (size_t bucket = 0; bucket < n; bucket++) {
         uint64_t sum = vs_load_relaxed(&old->counts[bucket]);
         for (uint32_t i = 0; i < count; i++)
             sum += vs_load_relaxed(&halves[i]->counts[bucket]);
         put(&next->counts[bucket], sum);
+        if (sum != 0) {
+            first = first < bucket ? first : bucket;
+            end = bucket + 1;
+        }
     }
+    put(vs_archive_range(f->next_high + offset, n), vs_archive_range_of(first, end));
     put(&next->begun, total);
     if (is_double)
         fold_double(f, (uint64_t)((char *)&next->sum - f->next_high), sum_double);

@@ -157,8 +157,9 @@ struct vs_registry {
 vs_status vs_registry_enter(vs_registry *registry, uint64_t *sequence);
 void vs_registry_leave(vs_registry *registry);
 
-/* Makes a block whose writer vanished in mid-write whole again: begun := its counts. Only where nobody writes. */
-void vs_tally_mend(vs_tally_block *block, size_t n);
+/* Makes a block whose writer vanished in mid-write whole again, as if that write had not been; in the shared stripe its value may
+ * stay in the sum. Only where nobody writes. */
+void vs_tally_mend(vs_tally_block *block, size_t n, bool is_shared);
 
 /* Counts of a series' tally, 0 for counters and gauges; and bytes of a series' cells. */
 size_t vs_tally_size_of(const vs_metric_spec *spec, const vs_hdr_config *hdr);

@@ -54,6 +54,16 @@ static inline void vs_reader_look(vs_reader *reader, uint32_t word)
     reader->bits = vs_load_acquire(&reader->arena->shared->dirty[word]) & vs_dirty_mask(reader->epoch);
 }
 
+/* In the archive a tally uses its first half. Where the second one's sum would be stands which of the first's counts are not 0: most of
+ * an HDR histogram's are, and a reader need not look at them. 0: not told. */
+static inline vs_word *vs_archive_range(char *tally, size_t n)
+{
+    vs_tally_block *block = (vs_tally_block *)tally;
+    return &((vs_tally_half *)((char *)block->halves + vs_tally_half_bytes(n)))->sum;
+}
+
+static inline uint64_t vs_archive_range_of(size_t first, size_t end) { return (uint64_t)end << 32 | first; }
+
 static inline char *vs_reader_begin(vs_reader *reader, const vs_arena *arena)
 {
     reader->arena = arena;

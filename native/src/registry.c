@@ -139,7 +139,8 @@ void vs_registry_after_fork(void)
                 vs_reader reader;
                 for (char *base = vs_reader_begin(&reader, registry->arena); base != NULL; base = vs_reader_next(&reader))
                     if (base != mine)
-                        vs_tally_mend((vs_tally_block *)(base + series->offset), metric->tally_size);
+                        vs_tally_mend((vs_tally_block *)(base + series->offset), metric->tally_size,
+                                      base == vs_arena_stripe(registry->arena, 0));
             }
         }
     }

@@ -61,7 +61,8 @@ static void mend_shared(vs_tally_half *half, size_t n, const uint64_t *counts, u
 /* How a reader may treat the block that it reads. */
 typedef enum vs_manners { LEAVE_ALONE, ASK_ASIDE, MEND } vs_manners;
 
-static bool read_half(vs_tally_block *block, size_t n, uint64_t which, vs_manners manners, uint64_t *counts, uint64_t *sum)
+static bool read_half(const vs_arena *arena, vs_tally_block *block, size_t n, uint64_t which, vs_manners manners,
+                      uint64_t *counts, uint64_t *sum)
 {
     vs_tally_half *half = half_at(block, n, which);
     int64_t deadline = 0;
@@ -77,6 +78,8 @@ static bool read_half(vs_tally_block *block, size_t n, uint64_t which, vs_manner
         sched_yield();
         if (tries % TRIES_A_CLOCK_READ != 0)
             continue;
+        if (manners == ASK_ASIDE)
+            vs_arena_reap((vs_arena *)arena); /* the writer may have been killed since this reading began: then this mends */
         int64_t now = vs_clock_monotonic_ns();
         if (deadline == 0) {
             deadline = now + (manners == LEAVE_ALONE ? PATIENCE_UNHEARD_NS : PATIENCE_NS);
@@ -108,7 +111,7 @@ static void gather(gathering *g, vs_tally_block *block, vs_manners manners)
         if (vs_load_acquire(&half_at(block, g->n, which)->begun) == 0)
             continue;
         uint64_t sum = 0;
-        if (!read_half(block, g->n, which, manners, g->scratch, &sum))
+        if (!read_half(g->arena, block, g->n, which, manners, g->scratch, &sum))
             g->unsettled++;
         for (size_t i = 0; i < g->n; i++) {
             g->counts[i] += g->scratch[i];
@@ -119,6 +122,29 @@ static void gather(gathering *g, vs_tally_block *block, vs_manners manners)
         else
             g->sum_integer += sum;
     }
+}
+
+/* The archive does not move while its epoch lasts, so there is nothing to wait for: who sees a cell of the next but one, sees the
+ * epoch, too (F3), and begins anew. */
+static void gather_archive(gathering *g, char *tally)
+{
+    vs_tally_half *half = half_at((vs_tally_block *)tally, g->n, 0);
+    uint64_t range = vs_load_acquire(vs_archive_range(tally, g->n)); /* F6, here and below */
+    size_t first = range & UINT32_MAX, end = range >> 32;
+    if (range == 0 || end > g->n) {
+        first = 0;
+        end = vs_load_acquire(&half->begun) != 0 ? g->n : 0;
+    }
+    for (size_t i = first; i < end; i++) {
+        uint64_t count = vs_load_acquire(&half->counts[i]);
+        g->counts[i] += count;
+        g->count += count;
+    }
+    uint64_t sum = vs_load_acquire(&half->sum);
+    if (g->is_double)
+        vs_sum_add(&g->sum_double, vs_double_of(sum));
+    else
+        g->sum_integer += sum;
 }
 
 void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is_double, uint64_t *counts,
@@ -139,7 +165,10 @@ void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is
                     vs_sum_add(&g.sum_double, vs_double_of(vs_load_acquire(&half_at(block, n, 0)->sum)));
                 continue;
             }
-            gather(&g, block, manners);
+            if (reader.archive == VS_ARCHIVE_HIGH)
+                gather_archive(&g, base + offset);
+            else
+                gather(&g, block, manners);
         }
     } while (!vs_reader_stood_still(&reader));
     totals->count = g.count;
@@ -148,15 +177,19 @@ void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is
     totals->unsettled = g.unsettled;
 }
 
-void vs_tally_mend(vs_tally_block *block, size_t n)
+void vs_tally_mend(vs_tally_block *block, size_t n, bool is_shared)
 {
     for (uint64_t which = 0; which < 2; which++) {
         vs_tally_half *half = half_at(block, n, which);
-        if (vs_load_relaxed(&half->begun) == 0)
+        uint64_t begun = vs_load_relaxed(&half->begun), total = 0;
+        if (begun == 0)
             continue;
-        uint64_t total = 0;
         for (size_t i = 0; i < n; i++)
             total += vs_load_relaxed(&half->counts[i]);
+        if (!is_shared && begun == total)
+            vs_store_relaxed(&half->settled, vs_load_relaxed(&half->sum)); /* it may have been cut short before that */
+        else if (!is_shared)
+            vs_store_relaxed(&half->sum, vs_load_relaxed(&half->settled));
         vs_store_relaxed(&half->begun, total);
     }
 }

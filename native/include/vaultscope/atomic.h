@@ -73,13 +73,16 @@ static inline uint64_t vs_bits_of(double value)
     return bits;
 }
 
-/* Adds to a double that only this thread writes; release, as above. */
-static inline void vs_owned_add_double_release(vs_word *cell, double value)
+/* Adds to a double that only this thread writes; release, as above. Returns the sum. */
+static inline double vs_owned_add_double_release(vs_word *cell, double value)
 {
 #ifdef VS_OWNED_ASM /* left to itself the compiler takes the sum through an integer register and back: 4.3 ns, not 3.3 */
     __asm__ volatile("addsd %1, %0\n\tmovsd %0, %1" : "+x"(value), "+m"(*(uint64_t *)cell) : : "memory");
+    return value;
 #else
-    vs_store_release(cell, vs_bits_of(vs_double_of(vs_load_relaxed(cell)) + value));
+    double sum = vs_double_of(vs_load_relaxed(cell)) + value;
+    vs_store_release(cell, vs_bits_of(sum));
+    return sum;
 #endif
 }
 

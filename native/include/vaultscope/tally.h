@@ -1,8 +1,8 @@
 /* A tally: n counts and a sum that always agree. The inside of both kinds of histogram.
  *
- * The protocol, once. In each stripe a tally is one block: a `hot` word and two halves, each { begun, sum, counts }.
+ * The protocol, once. In each stripe a tally is one block: a `hot` word and two halves, each { begun, sum, settled, counts }.
  *
- *   Writer (the stripe's owner): half = hot; begun += 1; sum += value (release); counts[i] += 1 (release).
+ *   Writer (the stripe's owner): half = hot; begun += 1; sum += value (release); counts[i] += 1 (release); settled = sum.
  *   Reader: counts (acquire), then sum (acquire), then begun. The half is whole if begun equals the sum of its counts.
  *
  * Why that is enough. Let T be the total of the counts as read. Every observation whose effect on a count or on the sum
@@ -16,8 +16,12 @@
  * is a set of whole observations, not one instant. Readers of one process are serialised by the read lock (cold); those of
  * several may ask a writer to and fro, and ask again.
  *
+ * A writer that is killed, or vanishes in a fork, leaves begun one too high, and its value perhaps in the sum. Whoever takes the stripe
+ * over makes it whole: begun := the counts, and sum := `settled`, which is the sum as of the last count (vs_tally_mend).
+ *
  * The shared stripe has many writers. The same steps by read-modify-write give the same proof: an acquire of a count or of the
- * sum synchronises with every earlier addition to it, since read-modify-writes continue the release sequence.
+ * sum synchronises with every earlier addition to it, since read-modify-writes continue the release sequence. Only there a value whose
+ * writer was killed stays in the sum: of many writers none can say what the sum was.
  *
  * Rejected: an odd/even sequence (a signal handler inside a write would have to know that it is inside);
  * a lock (stalls the writer); one half (a busy native writer starves the reader). */
@@ -29,6 +33,7 @@
 typedef struct vs_tally_half {
     vs_word begun;    /* observations that started to write here */
     vs_word sum;      /* of their values: bits of a double, or an integer modulo 2^64, as the owner of the tally says */
+    vs_word settled;  /* the sum as it was when the last count was raised; not in the shared stripe */
     vs_word counts[]; /* one per bucket, not cumulative */
 } vs_tally_half;
 
@@ -61,10 +66,11 @@ static inline void vs_tally_write_double(vs_tally_block *block, size_t n, size_t
     vs_tally_half *half = vs_tally_hot(block, n);
     vs_owned_add_release(&half->begun, 1);            /* T1: before T2 by T2's release. Its own release is for this
                                                          thread's signal handlers: not before the stripe is hidden */
-    vs_owned_add_double_release(&half->sum, value);   /* T2: pairs with R2 in tally.c; without it the sum could be seen
-                                                         with an observation that begun does not count yet */
+    double sum = vs_owned_add_double_release(&half->sum, value); /* T2: pairs with R2 in tally.c; without it the sum could be
+                                                         seen with an observation that begun does not count yet */
     vs_owned_add_release(&half->counts[index], 1);    /* T3: pairs with R1; without it a count could be seen whose
                                                          value the sum does not hold */
+    vs_store_release(&half->settled, vs_bits_of(sum)); /* T4: release; after the count, for the child of a fork */
 }
 
 /* The same with an integer sum, for `times` equal observations. */
@@ -72,8 +78,10 @@ static inline void vs_tally_write_integer(vs_tally_block *block, size_t n, size_
 {
     vs_tally_half *half = vs_tally_hot(block, n);
     vs_owned_add_release(&half->begun, times);                /* T1 */
-    vs_owned_add_release(&half->sum, value * times);          /* T2 */
+    uint64_t sum = vs_load_relaxed(&half->sum) + value * times;
+    vs_store_release(&half->sum, sum);                        /* T2 */
     vs_owned_add_release(&half->counts[index], times);        /* T3 */
+    vs_store_release(&half->settled, sum);                    /* T4 */
 }
 
 /* The same on the shared stripe, by read-modify-write. Lock-free. */

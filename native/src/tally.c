@@ -45,7 +45,9 @@ static bool look(vs_tally_half *half, size_t n, uint64_t *counts, uint64_t *sum,
     /* R3: needs no order for the check. F6: acquire; pairs with F3: a half that was emptied meanwhile may pass the check with a
      * sum from before, but then its epoch is seen. */
     *begun = vs_load_acquire(&half->begun);
-    return *begun == total;
+    /* Whoever mends a half takes back a sum, and then begun: who saw the one from before and the other from after sees it here.
+     * R4: relaxed; kept behind R3 by its acquire, which pairs with T6. */
+    return *begun == total && vs_load_relaxed(&half->sum) == *sum;
 }
 
 /* The writer of a half of the shared stripe was killed, or is stopped, in mid-write: what it began is taken to be what was counted,
@@ -190,6 +192,6 @@ void vs_tally_mend(vs_tally_block *block, size_t n, bool is_shared)
             vs_store_relaxed(&half->settled, vs_load_relaxed(&half->sum)); /* it may have been cut short before that */
         else if (!is_shared)
             vs_store_relaxed(&half->sum, vs_load_relaxed(&half->settled));
-        vs_store_relaxed(&half->begun, total);
+        vs_store_release(&half->begun, total); /* T6: release; pairs with R3: see R4 */
     }
 }

@@ -92,11 +92,15 @@ static void add_tally(builder *b, const vs_metric *metric, const vs_series *seri
     size_t n = metric->tally_size;
     if (!widen(b, n))
         return;
+    if (metric->kind == VS_HISTOGRAM)
+        memset(b->wide, 0, n * sizeof *b->wide);
     vs_tally_totals totals = {0};
     vs_tally_read(metric->registry->arena, series->offset, n, metric->kind == VS_HISTOGRAM, b->wide, b->scratch, &totals);
     metric->registry->unsettled += totals.unsettled;
     size_t first = 0, end = n;
     if (metric->kind == VS_HDR) { /* thousands of counts, most of them 0: keep from the first to the last that is not */
+        first = totals.first;
+        end = totals.end;
         while (first < end && b->wide[first] == 0)
             first++;
         while (end > first && b->wide[end - 1] == 0)

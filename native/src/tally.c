@@ -33,43 +33,73 @@ static vs_tally_half *half_at(vs_tally_block *block, size_t n, uint64_t half)
     return (vs_tally_half *)((char *)block->halves + half * vs_tally_half_bytes(n));
 }
 
-/* One look at a half. True if it was whole. */
-static bool look(vs_tally_half *half, size_t n, uint64_t *counts, uint64_t *sum, uint64_t *begun)
+/* What one look at a half saw. Counts outside of first..end are 0, and are not written. */
+typedef struct sight {
+    uint64_t *counts;
+    size_t first, end;
+    uint64_t total, sum, begun;
+} sight;
+
+/* R1: acquire; pairs with T3 */
+static inline uint64_t look_at(vs_tally_half *half, size_t i) { return vs_load_acquire(&half->counts[i]); }
+
+/* Eight counts at a time, for most of an HDR histogram's are 0. */
+static void look_at_counts(vs_tally_half *half, size_t n, sight *s)
 {
-    uint64_t total = 0;
-    for (size_t i = 0; i < n; i++) {
-        counts[i] = vs_load_acquire(&half->counts[i]); /* R1: acquire; pairs with T3 */
-        total += counts[i];
+    size_t i = 0;
+    s->first = n;
+    s->end = s->total = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t eight[8] = {look_at(half, i),     look_at(half, i + 1), look_at(half, i + 2), look_at(half, i + 3),
+                             look_at(half, i + 4), look_at(half, i + 5), look_at(half, i + 6), look_at(half, i + 7)};
+        bool any = (eight[0] | eight[1] | eight[2] | eight[3] | eight[4] | eight[5] | eight[6] | eight[7]) != 0;
+        if (!any && s->first == n)
+            continue;
+        memcpy(s->counts + i, eight, sizeof eight);
+        if (!any)
+            continue;
+        for (size_t k = 0; k < 8; k++)
+            s->total += eight[k];
+        s->first = s->first < i ? s->first : i;
+        s->end = i + 8;
     }
-    *sum = vs_load_acquire(&half->sum); /* R2: acquire; pairs with T2, and keeps R3 after it */
+    for (; i < n; i++) {
+        s->counts[i] = look_at(half, i);
+        s->total += s->counts[i];
+        s->first = s->first < i ? s->first : i;
+        s->end = i + 1;
+    }
+}
+
+/* One look at a half. True if it was whole. */
+static bool look(vs_tally_half *half, size_t n, sight *s)
+{
+    look_at_counts(half, n, s);
+    s->sum = vs_load_acquire(&half->sum); /* R2: acquire; pairs with T2, and keeps R3 after it */
     /* R3: needs no order for the check. F6: acquire; pairs with F3: a half that was emptied meanwhile may pass the check with a
      * sum from before, but then its epoch is seen. */
-    *begun = vs_load_acquire(&half->begun);
+    s->begun = vs_load_acquire(&half->begun);
     /* Whoever mends a half takes back a sum, and then begun: who saw the one from before and the other from after sees it here.
      * R4: relaxed; kept behind R3 by its acquire, which pairs with T6. */
-    return *begun == total && vs_load_relaxed(&half->sum) == *sum;
+    return s->begun == s->total && vs_load_relaxed(&half->sum) == s->sum;
 }
 
 /* The writer of a half of the shared stripe was killed, or is stopped, in mid-write: what it began is taken to be what was counted,
  * so that the next reading need not wait. One that is stopped and goes on leaves it wrong by one again, to be mended again. */
-static void mend_shared(vs_tally_half *half, size_t n, const uint64_t *counts, uint64_t begun)
+static void mend_shared(vs_tally_half *half, const sight *s)
 {
-    uint64_t total = 0;
-    for (size_t i = 0; i < n; i++)
-        total += counts[i];
-    vs_cas_weak_relaxed(&half->begun, &begun, total); /* fails if somebody began since: then a later reading mends */
+    uint64_t begun = s->begun;
+    vs_cas_weak_relaxed(&half->begun, &begun, s->total); /* fails if somebody began since: then a later reading mends */
 }
 
 /* How a reader may treat the block that it reads. */
 typedef enum vs_manners { LEAVE_ALONE, ASK_ASIDE, MEND } vs_manners;
 
-static bool read_half(const vs_arena *arena, vs_tally_block *block, size_t n, uint64_t which, vs_manners manners,
-                      uint64_t *counts, uint64_t *sum)
+static bool read_half(const vs_arena *arena, vs_tally_block *block, size_t n, uint64_t which, vs_manners manners, sight *s)
 {
     vs_tally_half *half = half_at(block, n, which);
     int64_t deadline = 0;
-    uint64_t begun;
-    for (unsigned tries = 0; !look(half, n, counts, sum, &begun); tries++) {
+    for (unsigned tries = 0; !look(half, n, s); tries++) {
         /* Again and again: a reader in another process may have asked the writer back. */
         if (tries % TRIES_BEFORE_DIVERT == TRIES_BEFORE_DIVERT - 1 && manners != LEAVE_ALONE)
             vs_store_relaxed(&block->hot, 1 - which); /* T5: relaxed; see T0 */
@@ -87,7 +117,7 @@ static bool read_half(const vs_arena *arena, vs_tally_block *block, size_t n, ui
             deadline = now + (manners == LEAVE_ALONE ? PATIENCE_UNHEARD_NS : PATIENCE_NS);
         } else if (now > deadline) {
             if (manners == MEND)
-                mend_shared(half, n, counts, begun);
+                mend_shared(half, s);
             return false;
         }
     }
@@ -97,13 +127,41 @@ static bool read_half(const vs_arena *arena, vs_tally_block *block, size_t n, ui
 typedef struct gathering {
     const vs_arena *arena;
     uint64_t *counts, *scratch;
-    size_t n;
+    size_t n, first, end; /* counts outside of first..end are not written */
     bool is_double;
     uint64_t sum_integer;
     vs_sum sum_double;
     uint64_t count;
     uint32_t unsettled;
 } gathering;
+
+/* Makes room for counts from `first` to `end`, zeroed. */
+static void stretch(gathering *g, size_t first, size_t end)
+{
+    if (g->first >= g->end) {
+        g->first = g->end = first;
+    } else if (first < g->first) {
+        memset(g->counts + first, 0, (g->first - first) * sizeof *g->counts);
+        g->first = first;
+    }
+    if (end > g->end) {
+        memset(g->counts + g->end, 0, (end - g->end) * sizeof *g->counts);
+        g->end = end;
+    }
+}
+
+static void add(gathering *g, const sight *s)
+{
+    if (s->first < s->end)
+        stretch(g, s->first, s->end);
+    for (size_t i = s->first; i < s->end; i++)
+        g->counts[i] += s->counts[i];
+    g->count += s->total;
+    if (g->is_double)
+        vs_sum_add(&g->sum_double, vs_double_of(s->sum));
+    else
+        g->sum_integer += s->sum;
+}
 
 static void gather(gathering *g, vs_tally_block *block, vs_manners manners)
 {
@@ -112,17 +170,10 @@ static void gather(gathering *g, vs_tally_block *block, vs_manners manners)
          * with F3, since a stripe that was emptied must not pass for one that never held anything. */
         if (vs_load_acquire(&half_at(block, g->n, which)->begun) == 0)
             continue;
-        uint64_t sum = 0;
-        if (!read_half(g->arena, block, g->n, which, manners, g->scratch, &sum))
+        sight s = {.counts = g->scratch};
+        if (!read_half(g->arena, block, g->n, which, manners, &s))
             g->unsettled++;
-        for (size_t i = 0; i < g->n; i++) {
-            g->counts[i] += g->scratch[i];
-            g->count += g->scratch[i];
-        }
-        if (g->is_double)
-            vs_sum_add(&g->sum_double, vs_double_of(sum));
-        else
-            g->sum_integer += sum;
+        add(g, &s);
     }
 }
 
@@ -137,16 +188,11 @@ static void gather_archive(gathering *g, char *tally)
         first = 0;
         end = vs_load_acquire(&half->begun) != 0 ? g->n : 0;
     }
-    for (size_t i = first; i < end; i++) {
-        uint64_t count = vs_load_acquire(&half->counts[i]);
-        g->counts[i] += count;
-        g->count += count;
-    }
-    uint64_t sum = vs_load_acquire(&half->sum);
-    if (g->is_double)
-        vs_sum_add(&g->sum_double, vs_double_of(sum));
-    else
-        g->sum_integer += sum;
+    sight s = {.counts = g->scratch, .first = first, .end = end};
+    for (size_t i = first; i < end; i++)
+        s.total += s.counts[i] = vs_load_acquire(&half->counts[i]);
+    s.sum = vs_load_acquire(&half->sum);
+    add(g, &s);
 }
 
 void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is_double, uint64_t *counts,
@@ -154,10 +200,10 @@ void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is
 {
     vs_manners manners = arena->file != NULL && vs_file_untouchable(arena) ? LEAVE_ALONE : ASK_ASIDE;
     vs_reader reader;
-    gathering g;
+    gathering g = {0};
     do {
+        memset(counts + g.first, 0, (g.end - g.first) * sizeof *counts); /* of the attempt before */
         g = (gathering){.arena = arena, .counts = counts, .scratch = scratch, .n = n, .is_double = sum_is_double};
-        memset(counts, 0, n * sizeof *counts);
         char *shared = vs_reader_begin(&reader, arena);
         gather(&g, (vs_tally_block *)(shared + offset), manners == LEAVE_ALONE ? LEAVE_ALONE : MEND);
         for (char *base = vs_reader_next(&reader); base != NULL; base = vs_reader_next(&reader)) {
@@ -173,6 +219,8 @@ void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is
                 gather(&g, block, manners);
         }
     } while (!vs_reader_stood_still(&reader));
+    totals->first = g.first;
+    totals->end = g.end;
     totals->count = g.count;
     totals->sum_integer = g.sum_integer;
     totals->sum_double = vs_sum_value(&g.sum_double);

@@ -89,13 +89,15 @@ VS_API VS_COLD void vs_tally_share_double(vs_tally_block *block, size_t n, size_
 VS_API VS_COLD void vs_tally_share_integer(vs_tally_block *block, size_t n, size_t index, uint64_t value, uint64_t times);
 
 typedef struct vs_tally_totals {
+    size_t first, end;    /* the counts that may be other than 0 */
     uint64_t count;       /* the sum of the counts */
     uint64_t sum_integer; /* the sum words added as integers, modulo 2^64 */
     double sum_double;    /* the sum words added as doubles */
     uint32_t unsettled;   /* halves that did not come to rest (a writer was stopped in mid-write): read as they stood */
 } vs_tally_totals;
 
-/* The tally at `offset`, all stripes of the arena added up: into counts[0..n) and *totals. `scratch` has room for n words.
+/* The tally at `offset`, all stripes of the arena added up: into *totals and counts[first..end), where n words have room; those
+ * outside of first..end stay as they are, since most of an HDR histogram's are 0. `scratch` has room for n words, too.
  * The caller holds the read lock (vs_read_lock in arena.h). Waits for at most one observation a half; gives up on a writer that stays
  * stopped for about a second, and says so in `unsettled`. */
 struct vs_arena;

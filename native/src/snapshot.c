@@ -21,11 +21,22 @@ typedef struct builder {
     vs_process *processes; /* whose gauges are shown */
     size_t process_count;
     uint64_t sequence; /* of the last series or metric to look at */
-    uint64_t *wide;    /* counts of one series, as long as the longest tally needs */
-    uint64_t *scratch;
-    size_t wide_size;
     bool failed;
 } builder;
+
+/* Counts of one series, and room to read them into, as long as the longest tally needs. Under the read lock, and kept from one
+ * snapshot to the next unless they are very long: fresh memory of that size would cost more page faults than the reading. */
+static uint64_t *wide, *scratch;
+static size_t wide_size;
+enum { WIDE_KEPT = 1 << 17 };
+
+static void narrow(void)
+{
+    free(wide);
+    free(scratch);
+    wide = scratch = NULL;
+    wide_size = 0;
+}
 
 static void *append(builder *b, column *c, size_t n)
 {
@@ -76,15 +87,14 @@ static size_t keep_reals(builder *b, const double *values, size_t n)
 
 static bool widen(builder *b, size_t n)
 {
-    if (n <= b->wide_size)
+    if (n <= wide_size)
         return true;
-    free(b->wide);
-    free(b->scratch);
-    b->wide = malloc(n * sizeof *b->wide);
-    b->scratch = malloc(n * sizeof *b->scratch);
-    b->wide_size = b->wide != NULL && b->scratch != NULL ? n : 0;
-    b->failed = b->failed || b->wide_size == 0;
-    return b->wide_size != 0;
+    narrow();
+    wide = malloc(n * sizeof *wide);
+    scratch = malloc(n * sizeof *scratch);
+    wide_size = wide != NULL && scratch != NULL ? n : 0;
+    b->failed = b->failed || wide_size == 0;
+    return wide_size != 0;
 }
 
 static void add_tally(builder *b, const vs_metric *metric, const vs_series *series)
@@ -93,17 +103,17 @@ static void add_tally(builder *b, const vs_metric *metric, const vs_series *seri
     if (!widen(b, n))
         return;
     if (metric->kind == VS_HISTOGRAM)
-        memset(b->wide, 0, n * sizeof *b->wide);
+        memset(wide, 0, n * sizeof *wide);
     vs_tally_totals totals = {0};
-    vs_tally_read(metric->registry->arena, series->offset, n, metric->kind == VS_HISTOGRAM, b->wide, b->scratch, &totals);
+    vs_tally_read(metric->registry->arena, series->offset, n, metric->kind == VS_HISTOGRAM, wide, scratch, &totals);
     metric->registry->unsettled += totals.unsettled;
     size_t first = 0, end = n;
     if (metric->kind == VS_HDR) { /* thousands of counts, most of them 0: keep from the first to the last that is not */
         first = totals.first;
         end = totals.end;
-        while (first < end && b->wide[first] == 0)
+        while (first < end && wide[first] == 0)
             first++;
-        while (end > first && b->wide[end - 1] == 0)
+        while (end > first && wide[end - 1] == 0)
             end--;
     }
     PUSH(b, integers, uint64_t, totals.count);
@@ -113,7 +123,7 @@ static void add_tally(builder *b, const vs_metric *metric, const vs_series *seri
     PUSH(b, counts_len, uint32_t, (uint32_t)(end - first));
     uint64_t *at = append(b, &b->counts, end - first);
     if (at != NULL && end != first)
-        memcpy(at, b->wide + first, (end - first) * sizeof *at);
+        memcpy(at, wide + first, (end - first) * sizeof *at);
 }
 
 static void add_number(builder *b, uint64_t integer, double number)
@@ -270,12 +280,11 @@ vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapsh
             add_metric(b, metric);
     b->view.unsettled = registry->unsettled;
     vs_registry_leave(registry);
+    if (wide_size > WIDE_KEPT)
+        narrow();
     vs_read_unlock();
 
-    free(b->wide);
-    free(b->scratch);
     vs_processes_free(b->processes);
-    b->wide = b->scratch = NULL;
     b->view.in_file = arena->file != NULL;
     b->view.processes = b->process_count;
     b->view.processes_refused = arena->file != NULL ? vs_file_refused(arena) : 0;

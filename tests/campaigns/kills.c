@@ -1,7 +1,8 @@
 /* 10,000 times `kill -9` of a child that writes, in the midst of it, while another process reads all the time.
  *
  * Each child notes on a page that it shares with us what it has completed. So all of that is in the total, and at most one operation more
- * for each kill: one that was done and not yet noted. No reading of either process ever goes back, or is torn and does not say so.
+ * for each kill: one that was done and not yet noted. No reading of either process ever goes back, or is torn and does not say so: its
+ * sums are what its counts say, exactly, unless children had to share a stripe (then by one value for each kill).
  * A few may say so: who reads a histogram whose writer is killed at that moment, or gets no turn for long, gives up after a second. */
 #define _GNU_SOURCE
 #include "campaign.h"
@@ -21,10 +22,12 @@ typedef struct page {
     tally done; /* by all children, one after the other */
 } page;
 
+enum { STRIPES = 64 }; /* more than the dead that nobody has found yet: no child has to share */
+
 static metrics shared;
 
 /* The process that goes on reading. */
-static void read_on(const char *path, page *p)
+static void read_on(const char *path, page *p, bool may_share)
 {
     static metrics m;
     while (vs_load_acquire(&p->opened) == 0)
@@ -38,7 +41,7 @@ static void read_on(const char *path, page *p)
         tally_add(&done_after, &p->done);
         uint64_t killed = vs_load_relaxed(&p->killed) + 1; /* one may be dead and not counted yet */
         if (now.unsettled == before.unsettled)
-            expect(reading_is_whole(&now, killed), "a reading of the reader is torn");
+            expect(reading_is_whole(&now, may_share ? killed : 0), "a reading of the reader is torn");
         expect(reading_holds(&now, &done_before), "a reading of the reader lacks what was done before it");
         expect(tally_writes(&now.seen) <= tally_writes(&done_after) + killed + 1,
                "a reading of the reader has more than was done");
@@ -79,13 +82,14 @@ static void kill_one(page *p, uint64_t *random)
 void campaign_kills(const campaign *c)
 {
     uint64_t kills = scaled(c, 10000), random = random_start(c->seed, 0), one_more = 0;
-    uint32_t stripes = c->stripes != 0 ? c->stripes : 64;
+    uint32_t stripes = c->stripes != 0 ? c->stripes : STRIPES;
+    bool may_share = stripes < STRIPES;
     if (c->path == NULL)
         give_up("kills wants --file: what is in memory dies with its process");
     page *p = shared_memory(sizeof *p);
     pid_t reader = fork_or_give_up();
     if (reader == 0)
-        read_on(c->path, p);
+        read_on(c->path, p, may_share);
     metrics_open(&shared, c, stripes);
     vs_store_release(&p->opened, 1);
 
@@ -98,7 +102,7 @@ void campaign_kills(const campaign *c)
         one_more = reading_excess(&now, &p->done);
         expect(reading_holds(&now, &p->done), "kill %llu: something that was done is lost", (unsigned long long)i);
         expect(one_more <= i, "kill %llu: %llu more than was done", (unsigned long long)i, (unsigned long long)one_more);
-        expect(reading_is_whole(&now, i), "kill %llu: a sum is not what its counts say", (unsigned long long)i);
+        expect(reading_is_whole(&now, may_share ? i : 0), "kill %llu: a sum is not what its counts say", (unsigned long long)i);
         expect(reading_holds(&now, &before.seen), "kill %llu: a count went back", (unsigned long long)i);
         before = now;
     }
@@ -107,7 +111,8 @@ void campaign_kills(const campaign *c)
     waitpid(reader, &status, 0);
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the reader ended with status %#x", (unsigned)status);
     uint64_t unsettled = now.unsettled + vs_load_relaxed(&p->unsettled);
-    expect(unsettled <= UNSETTLED_MAX + kills / 1000, "%llu readings did not settle", (unsigned long long)unsettled);
+    /* A shared stripe cannot be taken over and mended: its first reader after such a kill waits, and says so. */
+    expect(unsettled <= UNSETTLED_MAX + kills / (may_share ? 10 : 1000), "%llu readings did not settle", (unsigned long long)unsettled);
     vs_arena_reap(shared.arena); /* the reader may have been at it */
     metrics_read(&shared, &now);
     expect(now.processes == 1 && now.stripes_held == 0, "%u processes and %u stripes are left", now.processes,

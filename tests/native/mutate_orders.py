@@ -51,7 +51,7 @@ ORDERED = re.compile(
     r"|owned_add_release|owned_add_double_release|shared_add_double_release)(?=\()"
     r"|\bmemory_order_(?:acquire|release)\b"
 )
-DEFINITION = re.compile(r"#define +(vs_\w+)|static inline void (vs_\w+)")
+DEFINITION = re.compile(r"#define +(vs_\w+)|static inline \w+ (vs_\w+)")
 # What the weakened calls are called, where atomic.h has no such name: its own text, one order weaker.
 TWINS = ("vs_cas_acquire", "vs_cas_weak_release", "vs_owned_add_release", "vs_owned_add_double_release")
 TWINS += ("vs_shared_add_double_release", "vs_and_release")
@@ -112,7 +112,7 @@ def copied_sites(folder: Path) -> list[Site]:
 
 def definition(atomic: str, name: str) -> str:
     """The text of an operation in atomic.h: a macro, or an inline function with its body."""
-    found = re.search(rf"^#define {name}\(.*?[^\\]$|^static inline void {name}\(.*?^}}$", atomic, re.M | re.S)
+    found = re.search(rf"^#define {name}\(.*?[^\\]$|^static inline \w+ {name}\(.*?^}}$", atomic, re.M | re.S)
     assert found, f"atomic.h defines no {name}"
     return found.group()
 
@@ -141,7 +141,7 @@ def caught(site: Site, readers: dict[str, set[str]], folder: Path) -> str:
     mutate(native, site)
     for model, files in readers.items():
         if site.file.name in files:
-            relacy_build.build(model, folder / model, native, "-O0")
+            relacy_build.build(model, folder / model, native, "-O1")
             held, report = relacy_build.run(folder / model, RANDOM, BOUND)
             if not held:
                 # A suite's verdict; without one the model itself broke down.

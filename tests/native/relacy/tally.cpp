@@ -9,7 +9,7 @@
 #define _Atomic /* the pointers of internal.h; none is used here */
 #include "tally.c"
 
-enum { BUCKETS = 2, WORDS = 1 + 2 * (2 + BUCKETS) };
+enum { BUCKETS = 2, WORDS = (sizeof(vs_tally_block) + 2 * sizeof(vs_tally_half)) / sizeof(vs_word) + 2 * BUCKETS };
 static const uint64_t VALUES[BUCKETS] = {1, 1000};
 
 /* ---- what tally.c calls outside itself ---- */
@@ -22,6 +22,7 @@ struct memory {
 static vs_arena arena;
 
 bool vs_file_untouchable(const vs_arena *) { return false; }
+size_t vs_arena_reap(vs_arena *) { return 0; }
 
 /* Time stands still: a reader that would have to give up runs into Relacy's limit instead, which is a failure. */
 int64_t vs_clock_monotonic_ns(void) { return 0; }
@@ -57,15 +58,16 @@ static uint64_t sum_of(const uint64_t *counts) { return counts[0] * VALUES[0] + 
 /* Looks once at a half; where the check passes, the half must be whole. */
 static void look_once(uint32_t stripe, uint64_t which, bool is_double)
 {
-    uint64_t counts[BUCKETS], sum, begun;
-    if (look(half_at(block_of(stripe), BUCKETS, which), BUCKETS, counts, &sum, &begun))
-        RL_ASSERT((is_double ? (uint64_t)vs_double_of(sum) : sum) == sum_of(counts));
+    uint64_t counts[BUCKETS] = {};
+    sight s = {counts};
+    if (look(half_at(block_of(stripe), BUCKETS, which), BUCKETS, &s))
+        RL_ASSERT((is_double ? (uint64_t)vs_double_of(s.sum) : s.sum) == sum_of(counts));
 }
 
 static vs_tally_totals read_all(bool is_double)
 {
     uint64_t counts[BUCKETS] = {0, 0}, scratch[BUCKETS];
-    vs_tally_totals totals = {0, 0, 0.0, 0};
+    vs_tally_totals totals = {};
     vs_tally_read(&arena, 0, BUCKETS, is_double, counts, scratch, &totals);
     RL_ASSERT(totals.unsettled == 0);
     RL_ASSERT(totals.count == counts[0] + counts[1]);

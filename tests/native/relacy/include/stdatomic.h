@@ -95,7 +95,7 @@ private:
         return *reinterpret_cast<rl::atomic<T> *>(const_cast<char *>(storage_));
     }
 
-    alignas(16) char storage_[sizeof(rl::atomic<T>)];
+    alignas(rl::atomic<T>) char storage_[sizeof(rl::atomic<T>)];
     T mine_[THREADS_MAX];
     bool shared_;
 };
@@ -121,8 +121,9 @@ struct links {
                 return entries[i].to;
         RL_ASSERT(count < LINKS_MAX);
         void *storage = (::malloc)(sizeof(word<void *>));
-        entries[count++] = entry{at, ::new (storage) word<void *>};
-        return entries[count - 1].to;
+        word<void *> *made = ::new (storage) word<void *>; /* other threads may run here */
+        entries[count++] = entry{at, made};
+        return made;
     }
 
     /* Ends the words of pointers that lie in [from, to): all of them by default. */

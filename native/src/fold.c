@@ -20,8 +20,7 @@
 
 static vs_tally_half *half_at(char *base, uint64_t offset, size_t n, uint64_t which)
 {
-    vs_tally_block *block = (vs_tally_block *)(base + offset);
-    return (vs_tally_half *)((char *)block->halves + which * vs_tally_half_bytes(n));
+    return vs_tally_half_at((vs_tally_block *)(base + offset), n, which);
 }
 
 /* ---- making whole ---- */

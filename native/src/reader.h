@@ -58,8 +58,7 @@ static inline void vs_reader_look(vs_reader *reader, uint32_t word)
  * an HDR histogram's are, and a reader need not look at them. 0: not told. */
 static inline vs_word *vs_archive_range(char *tally, size_t n)
 {
-    vs_tally_block *block = (vs_tally_block *)tally;
-    return &((vs_tally_half *)((char *)block->halves + vs_tally_half_bytes(n)))->sum;
+    return &vs_tally_half_at((vs_tally_block *)tally, n, 1)->sum;
 }
 
 static inline uint64_t vs_archive_range_of(size_t first, size_t end) { return (uint64_t)end << 32 | first; }

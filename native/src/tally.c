@@ -28,11 +28,6 @@ void vs_tally_share_integer(vs_tally_block *block, size_t n, size_t index, uint6
     vs_add_release(&half->counts[index], times);      /* T3 */
 }
 
-static vs_tally_half *half_at(vs_tally_block *block, size_t n, uint64_t half)
-{
-    return (vs_tally_half *)((char *)block->halves + half * vs_tally_half_bytes(n));
-}
-
 /* What one look at a half saw. Counts outside of first..end are 0, and are not written. */
 typedef struct sight {
     uint64_t *counts;
@@ -97,7 +92,7 @@ typedef enum vs_manners { LEAVE_ALONE, ASK_ASIDE, MEND } vs_manners;
 
 static bool read_half(const vs_arena *arena, vs_tally_block *block, size_t n, uint64_t which, vs_manners manners, sight *s)
 {
-    vs_tally_half *half = half_at(block, n, which);
+    vs_tally_half *half = vs_tally_half_at(block, n, which);
     int64_t deadline = 0;
     for (unsigned tries = 0; !look(half, n, s); tries++) {
         /* Again and again: a reader in another process may have asked the writer back. */
@@ -168,7 +163,7 @@ static void gather(gathering *g, vs_tally_block *block, vs_manners manners)
     for (uint64_t which = 0; which < 2; which++) {
         /* Nothing begun: nothing to add. It also keeps a reader off pages that no writer has touched. F6: acquire; pairs
          * with F3, since a stripe that was emptied must not pass for one that never held anything. */
-        if (vs_load_acquire(&half_at(block, g->n, which)->begun) == 0)
+        if (vs_load_acquire(&vs_tally_half_at(block, g->n, which)->begun) == 0)
             continue;
         sight s = {.counts = g->scratch};
         if (!read_half(g->arena, block, g->n, which, manners, &s))
@@ -181,7 +176,7 @@ static void gather(gathering *g, vs_tally_block *block, vs_manners manners)
  * epoch, too (F3), and begins anew. */
 static void gather_archive(gathering *g, char *tally)
 {
-    vs_tally_half *half = half_at((vs_tally_block *)tally, g->n, 0);
+    vs_tally_half *half = vs_tally_half_at((vs_tally_block *)tally, g->n, 0);
     uint64_t range = vs_load_acquire(vs_archive_range(tally, g->n)); /* F6, here and below */
     size_t first = range & UINT32_MAX, end = range >> 32;
     if (range == 0 || end > g->n) {
@@ -210,7 +205,7 @@ void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is
             vs_tally_block *block = (vs_tally_block *)(base + offset);
             if (reader.archive == VS_ARCHIVE_LOW) { /* holds nothing but what was rounded off a sum */
                 if (sum_is_double)
-                    vs_sum_add(&g.sum_double, vs_double_of(vs_load_acquire(&half_at(block, n, 0)->sum)));
+                    vs_sum_add(&g.sum_double, vs_double_of(vs_load_acquire(&vs_tally_half_at(block, n, 0)->sum)));
                 continue;
             }
             if (reader.archive == VS_ARCHIVE_HIGH)
@@ -230,7 +225,7 @@ void vs_tally_read(const vs_arena *arena, uint64_t offset, size_t n, bool sum_is
 void vs_tally_mend(vs_tally_block *block, size_t n, bool is_shared)
 {
     for (uint64_t which = 0; which < 2; which++) {
-        vs_tally_half *half = half_at(block, n, which);
+        vs_tally_half *half = vs_tally_half_at(block, n, which);
         uint64_t begun = vs_load_relaxed(&half->begun), total = 0;
         if (begun == 0)
             continue;

@@ -53,11 +53,15 @@ static inline size_t vs_tally_bytes(size_t n)
     return sizeof(vs_tally_block) + 2 * vs_tally_half_bytes(n);
 }
 
+static inline vs_tally_half *vs_tally_half_at(vs_tally_block *block, size_t n, uint64_t which)
+{
+    return (vs_tally_half *)((char *)block->halves + which * vs_tally_half_bytes(n));
+}
+
 static inline vs_tally_half *vs_tally_hot(vs_tally_block *block, size_t n)
 {
     /* T0: relaxed; pairs with T5 by nothing but the value. An old value is harmless: the reader checks and waits. */
-    size_t half = (size_t)vs_load_relaxed(&block->hot) & 1;
-    return (vs_tally_half *)((char *)block->halves + half * vs_tally_half_bytes(n));
+    return vs_tally_half_at(block, n, vs_load_relaxed(&block->hot) & 1);
 }
 
 /* Writes one observation to a stripe that the caller owns and has hidden. */

@@ -60,7 +60,7 @@ static void look_once(uint32_t stripe, uint64_t which, bool is_double)
 {
     uint64_t counts[BUCKETS] = {};
     sight s = {counts};
-    if (look(half_at(block_of(stripe), BUCKETS, which), BUCKETS, &s))
+    if (look(vs_tally_half_at(block_of(stripe), BUCKETS, which), BUCKETS, &s))
         RL_ASSERT((is_double ? (uint64_t)vs_double_of(s.sum) : s.sum) == sum_of(counts));
 }
 

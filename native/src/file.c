@@ -97,7 +97,8 @@ static vs_status judge(const vs_file_header *header, size_t read, uint64_t file_
     uint32_t stripes;
     uint64_t stripe_bytes;
     vs_arena_options told = {header->stripe_count, header->stripe_bytes};
-    bool sane = vs_arena_sizes(&told, 0, &stripes, &stripe_bytes) && stripes == told.stripe_count && stripe_bytes == told.stripe_bytes;
+    bool sane = vs_arena_sizes(&told, 0, &stripes, &stripe_bytes) && stripes == told.stripe_count &&
+                stripe_bytes == told.stripe_bytes;
     lay_out(&expected, stripes, stripe_bytes);
     if (!sane || expected.checksum != header->checksum)
         return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");

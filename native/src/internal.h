@@ -77,7 +77,8 @@ vs_status vs_file_lock(vs_arena *arena);
 bool vs_file_try_lock(vs_arena *arena); /* does not wait; also where the arena was opened to be read */
 void vs_file_unlock(vs_arena *arena);
 void vs_file_close(vs_arena *arena);
-/* process.c: as vs_processes_list, and how many are dead, or were killed in a fold, and are not reaped. Asking the system is most of a small snapshot's cost. */
+/* process.c: as vs_processes_list, and how many are dead, or were killed in a fold, and are not reaped. Asking the system is most
+ * of a small snapshot's cost. */
 vs_status vs_processes_survey(const vs_arena *arena, vs_process **out, size_t *count, size_t *dead);
 uint64_t vs_file_refused(const vs_arena *arena); /* processes that got no entry */
 bool vs_file_read_only(const vs_arena *arena);
@@ -178,12 +179,16 @@ void vs_metric_free(vs_metric *metric);
 /* Whether its cells lie in each process's own page, rather than in the stripes. */
 bool vs_metric_has_page(const vs_metric *metric);
 
-/* series.c, for metric.c and registry.c; all under the cold lock. */
+/* series.c; all under the cold lock. */
+vs_series *vs_series_find(const vs_metric *metric, const char *labels, size_t size);
+vs_series *vs_series_retain(vs_series *series);
+/* With cells of its own, in an anonymous arena. NULL: no memory, or no cells. */
+vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size);
 vs_series *vs_series_new(vs_metric *metric, const char *labels, size_t size, uint64_t offset);
 bool vs_series_list(vs_series *series);
 void vs_series_unlist(vs_series *series);
 void vs_series_free(vs_series *series);
-/* The labels of the overflow series. False: no memory. */
+/* bind.c. The labels of the overflow series. False: no memory. */
 bool vs_series_overflow_key(const vs_metric *metric, vs_buffer *key);
 /* Cells of a new metric's losses, and its first series: the only one, or the overflow series, so that it is there when nothing
  * else can be had. Anonymous arenas. */

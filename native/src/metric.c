@@ -72,8 +72,8 @@ bool vs_metric_valid(const vs_metric_spec *spec, vs_hdr_config *hdr)
 
 bool vs_metric_same_shape(const vs_metric *metric, const vs_metric_spec *spec, const vs_hdr_config *hdr)
 {
-    if (metric->kind != spec->kind || metric->mode != spec->mode || !same_text(metric->unit, spec->unit) || metric->label_count != spec->label_count ||
-        metric->bound_count != spec->bound_count || metric->quantile_count != spec->quantile_count)
+    if (metric->kind != spec->kind || metric->mode != spec->mode || !same_text(metric->unit, spec->unit) ||
+        metric->label_count != spec->label_count || metric->bound_count != spec->bound_count || metric->quantile_count != spec->quantile_count)
         return false;
     for (size_t i = 0; i < spec->label_count; i++)
         if (!same_text(metric->label_names[i], spec->label_names[i]))

@@ -1,5 +1,5 @@
 /* Two processes share a directory: what one declares, binds and removes the other finds, and finds whole (directory.c and sync.c, D1
- * to D4). The real directory.c, sync.c, registry.c, metric.c and series.c.
+ * to D4). The real directory.c, sync.c, registry.c, metric.c, bind.c and series.c.
  *
  * Each process has a thread, a registry and a cold lock of its own; the records and the file's lock are common. Of a record Relacy
  * watches the state. But each is made anew where it is written, so that who comes to one before it is there fails. */
@@ -34,6 +34,7 @@ static void zero_bytes(char *at, size_t bytes)
 #include "buffer.c"
 #include "metric.c"
 #include "registry.c"
+#include "bind.c"
 #include "series.c"
 #include "sync.c"
 

@@ -1,5 +1,5 @@
 /* Snapshots walk the lists of metrics and of series without a lock while both change (S1/S2, M1/M2): the real registry.c,
- * metric.c, series.c and snapshot.c, from declaration to freeing. Every 64-bit field is watched, so a snapshot that comes to an
+ * metric.c, bind.c, series.c and snapshot.c, from declaration to freeing. Every 64-bit field is watched, so a snapshot that comes to an
  * object before its fields, or after they are gone, fails. */
 #include "objects.h"
 
@@ -36,6 +36,7 @@ static vs_status vs_arena_cells_alloc(vs_arena *arena, size_t bytes, model::fiel
 #include "buffer.c"
 #include "metric.c"
 #include "registry.c"
+#include "bind.c"
 #include "series.c"
 #include "snapshot.c"
 

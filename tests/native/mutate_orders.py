@@ -1,6 +1,6 @@
 """Weakens every memory order of native/, one at a time, and asks the models in relacy/ to notice.
 
-    python tests/native/mutate_orders.py            every site: some minutes
+    python tests/native/mutate_orders.py            every site: half an hour
     python tests/native/mutate_orders.py R2 O1      sites whose line or file contains one of these words
 
 Each acquire and each release, where it is called and where atomic.h defines it, becomes relaxed in a copy of
@@ -32,8 +32,12 @@ EQUIVALENT = (
         "&half->begun,",
         "T1: T2's release, which follows, carries it to readers. Its own release " + HANDLERS,
     ),
+    (
+        "tally.h",
+        "/* T4",
+        "T4: orders the compiler for whoever mends after a fork or a kill, which Relacy lacks; T6 carries it to others",
+    ),
     ("stripe.c", "O3:", "O3: " + HANDLERS),
-    ("counter.h", "->real, n)", "C1: " + HANDLERS),
     ("counter.h", "vs_store_release(slot,", "the showing of the stripe: " + HANDLERS),
     ("histogram.h", "vs_store_release(slot,", "the showing of the stripe: " + HANDLERS),
     ("hdr.h", "vs_store_release(slot,", "the showing of the stripe: " + HANDLERS),
@@ -44,6 +48,16 @@ EQUIVALENT = (
         "one word, and nothing else hangs on it: a histogram's sum needs the release",
     ),
     ("arena.c", "], NULL);", "A1 on closing: there is nothing behind NULL to be seen"),
+    (
+        "process.c",
+        "uint64_t who = vs_load_acquire(&entry->who); /* P2 */",
+        "P2 in a survey: vs_process_is_dead, which follows, acquires the same word",
+    ),
+    (
+        "process.c",
+        "== VS_PROCESS_LIVE) { /* P4 */",
+        "P4 in a survey: nothing that P3 publishes is read after it, and the gauges are P2's",
+    ),
 )
 
 ORDERED = re.compile(

@@ -67,7 +67,7 @@ bool vs_file_back_stripe(vs_arena *, uint32_t) { return !disk_may_be_full || rl:
 
 /* ---- being killed ---- */
 
-struct killed {};
+struct death {};
 enum { WRITES_OF_A_FOLD = 50, WRITES_OF_A_WRITER = 6 }; /* at most, and some more: then it is not killed */
 static unsigned writes_left[model::THREADS_MAX]; /* of each thread, before it is killed; 0: it is not */
 
@@ -75,14 +75,14 @@ static void perhaps_die()
 {
     unsigned *left = &writes_left[rl::thread_index()];
     if (*left != 0 && --*left == 0)
-        throw killed();
+        throw death();
 }
 
 /* ---- the model ---- */
 
 /* A reader that waits for a writer looks whether it is dead. */
 struct reaper {
-    virtual void reap() = 0;
+    virtual void reap_locked() = 0;
 };
 static reaper *everybody;
 static rl::mutex *file_lock;
@@ -90,7 +90,7 @@ static rl::mutex *file_lock;
 size_t vs_arena_reap(vs_arena *)
 {
     if (file_lock->try_lock(RL_INFO))
-        everybody->reap();
+        everybody->reap_locked();
     return 0;
 }
 
@@ -120,11 +120,11 @@ static reading read_all()
 
 /* Up to two writers, who write A and B: as often as it STAYS each takes one of the STRIPES, or shares, writes and leaves. The last
  * time it does not leave if it is in HAPPENS: then it is killed, and if CUT_SHORT in the middle.
- * One thread folds FOLDS times: as another process, or as the WRITER_ITSELF, who writes A and leaves before each. It may be killed
- * in the first.
- * One takes READINGS: none holds less than the one before. The last one, after the end, holds everything; so it does
+ * One thread folds FOLDS times. It may be killed in the first. If all is IN_MOTION, it folded once before, A was written before and
+ * after that, and B will be between folds.
+ * One takes READINGS: none holds less than the one before, or more than there is. The last one, after the end, holds everything; so it does
  * when all has been folded. */
-enum { NOTHING = 0, FIRST_KILLED = 1, SECOND_KILLED = 2, FOLD_KILLED = 4, WRITER_ITSELF = 8, DISK_FULL = 16, CUT_SHORT = 32 };
+enum { NOTHING = 0, FIRST_KILLED = 1, SECOND_KILLED = 2, FOLD_KILLED = 4, IN_MOTION = 8, DISK_FULL = 16, CUT_SHORT = 32 };
 template <content A, content B, unsigned WRITERS, unsigned STRIPES, unsigned STAYS, unsigned FOLDS, unsigned READINGS,
           unsigned HAPPENS = NOTHING>
 struct folding
@@ -166,6 +166,11 @@ struct folding
         memset(writes_left, 0, sizeof writes_left);
         disk_may_be_full = (HAPPENS & DISK_FULL) != 0;
         model::before_write = perhaps_die;
+        if ((HAPPENS & IN_MOTION) != 0) {
+            come_and_go(A, 0);
+            reap();
+            come_and_go(A, 1);
+        }
     }
 
     /* As a new thread of the same process. */
@@ -189,15 +194,28 @@ struct folding
         }
     }
 
-    /* As vs_arena_reap, with the file's lock, which the kernel lets go if its holder is killed. */
+    void come_and_go(content what, unsigned stay)
+    {
+        arrive();
+        write(what, stay);
+        release_stripes(nullptr);
+    }
+
+    /* As vs_arena_reap. The kernel lets go the lock of a process that is killed. */
     void reap()
+    {
+        lock.lock(RL_INFO);
+        reap_locked();
+    }
+
+    void reap_locked() override
     {
         try {
             for (unsigned index = 0; index < WRITERS; index++)
                 if ((HAPPENS & 1u << index) != 0 && dead[index].fetch_add(0, rl::mo_acquire, RL_INFO) != 0)
                     vs_fold_release(vs_arena_at(0), index);
             vs_fold_stripes(vs_arena_at(0));
-        } catch (const killed &) {
+        } catch (const death &) {
         }
         lock.unlock(RL_INFO);
     }
@@ -213,7 +231,7 @@ struct folding
                     writes_left[index] = 1 + rl::rand(WRITES_OF_A_WRITER);
                 try {
                     write(index == 0 ? A : B, stay);
-                } catch (const killed &) {
+                } catch (const death &) {
                 }
                 writes_left[index] = 0;
                 if (last)
@@ -225,14 +243,10 @@ struct folding
             if ((HAPPENS & FOLD_KILLED) != 0)
                 writes_left[index] = 1 + rl::rand(WRITES_OF_A_FOLD);
             for (unsigned i = 0; i < FOLDS; i++) {
-                if ((HAPPENS & WRITER_ITSELF) != 0) {
-                    arrive();
-                    write(A, i);
-                    release_stripes(nullptr);
-                }
-                lock.lock(RL_INFO);
                 reap();
                 writes_left[index] = 0;
+                if ((HAPPENS & IN_MOTION) != 0 && i + 1 < FOLDS)
+                    come_and_go(B, 1);
             }
         } else {
             reading last = {};
@@ -240,30 +254,36 @@ struct folding
                 reading now = read_all();
                 RL_ASSERT(now.integer >= last.integer && now.real >= last.real);
                 RL_ASSERT(now.observed[0] >= last.observed[0] && now.observed[1] >= last.observed[1]);
+                RL_ASSERT(now.integer <= written(INTEGER) && now.real <= written(REAL) * 0.5);
+                RL_ASSERT(now.observed[0] + now.observed[1] <= written(OBSERVED));
                 last = now;
             }
         }
     }
 
+    /* In all, by the end. */
+    static uint64_t written(content what)
+    {
+        uint64_t times = 0;
+        for (unsigned index = 0; index < WRITERS; index++)
+            times += (index == 0 ? A : B) == what ? STAYS + 1 : 0;
+        if ((HAPPENS & IN_MOTION) != 0)
+            times += A == what ? writes(0) + writes(1) : B == what ? FOLDS - 1 : 0;
+        return times;
+    }
+
     void expect_all()
     {
         reading all = read_all();
-        uint64_t written[OBSERVED + 1] = {};
-        for (unsigned index = 0; index < WRITERS; index++)
-            written[index == 0 ? A : B] += STAYS + 1;
-        if ((HAPPENS & WRITER_ITSELF) != 0)
-            written[A] += FOLDS + 1;
         uint64_t lost = (HAPPENS & CUT_SHORT) != 0 ? writes(STAYS - 1) : 0; /* of what was under way */
         uint64_t observed = all.observed[0] + all.observed[1];
-        RL_ASSERT(all.integer == written[INTEGER]);
-        RL_ASSERT(all.real == written[REAL] * 0.5);
-        RL_ASSERT(observed <= written[OBSERVED] && observed + lost >= written[OBSERVED]);
+        RL_ASSERT(all.integer == written(INTEGER) && all.real == written(REAL) * 0.5);
+        RL_ASSERT(observed <= written(OBSERVED) && observed + lost >= written(OBSERVED));
     }
 
     void after()
     {
         expect_all();
-        lock.lock(RL_INFO);
         reap();
         expect_all();
         RL_ASSERT(vs_arena_stripes_used(vs_arena_at(0)) == 0);
@@ -277,19 +297,38 @@ int main(int argc, char **argv)
     model::options options;
     if (!model::parse(argc, argv, &options))
         return 2;
-    bool good = true;
-#define SUITE(name, ...) good = good && model::check<__VA_ARGS__>(name, options)
-    SUITE("one, integer", folding<INTEGER, INTEGER, 1, 1, 2, 2, 2>, folding<INTEGER, INTEGER, 1, 1, 1, 1, 1>);
-    SUITE("one, real", folding<REAL, REAL, 1, 1, 2, 2, 2>, folding<REAL, REAL, 1, 1, 2, 1, 2>);
-    SUITE("one, histogram", folding<OBSERVED, OBSERVED, 1, 1, 2, 2, 2>, folding<OBSERVED, OBSERVED, 1, 1, 1, 1, 1>);
-    SUITE("itself, integer", folding<INTEGER, INTEGER, 0, 1, 0, 3, 2, WRITER_ITSELF>, folding<INTEGER, INTEGER, 0, 1, 0, 3, 1, WRITER_ITSELF>);
-    SUITE("itself, real", folding<REAL, REAL, 0, 1, 0, 3, 2, WRITER_ITSELF>, folding<REAL, REAL, 0, 1, 0, 3, 1, WRITER_ITSELF>);
-    SUITE("itself, histogram", folding<OBSERVED, OBSERVED, 0, 1, 0, 3, 2, WRITER_ITSELF>, folding<OBSERVED, OBSERVED, 0, 1, 0, 2, 1, WRITER_ITSELF>);
-    SUITE("two in turn", folding<REAL, REAL, 2, 1, 2, 2, 0, FIRST_KILLED|DISK_FULL>, folding<REAL, REAL, 1, 1, 1, 1, 0, DISK_FULL>);
-    SUITE("two", folding<INTEGER, INTEGER, 2, 2, 1, 1, 2>, folding<INTEGER, INTEGER, 1, 1, 1, 1, 1, FIRST_KILLED>);
-    SUITE("two, killed", folding<OBSERVED, INTEGER, 2, 2, 2, 2, 2, FIRST_KILLED | SECOND_KILLED>, folding<INTEGER, INTEGER, 1, 1, 1, 1, 1, FIRST_KILLED>);
-    SUITE("killed in mid-write", folding<OBSERVED, OBSERVED, 1, 2, 2, 2, 2, FIRST_KILLED | CUT_SHORT>, folding<OBSERVED, OBSERVED, 1, 1, 1, 1, 0, FIRST_KILLED | CUT_SHORT>);
-    SUITE("folder killed", folding<OBSERVED, INTEGER, 2, 2, 2, 3, 0, FOLD_KILLED>, folding<INTEGER, INTEGER, 1, 1, 1, 2, 0, FOLD_KILLED>);
-    SUITE("folder and first killed", folding<OBSERVED, INTEGER, 2, 2, 2, 3, 2, FOLD_KILLED|FIRST_KILLED>, folding<INTEGER, INTEGER, 1, 1, 1, 2, 0, FOLD_KILLED|FIRST_KILLED>);
+    typedef folding<INTEGER, INTEGER, 1, 1, 2, 2, 2> integer;
+    typedef folding<INTEGER, INTEGER, 1, 1, 1, 1, 1> integer_small;
+    typedef folding<REAL, REAL, 1, 1, 2, 2, 2> real;
+    typedef folding<REAL, REAL, 1, 1, 2, 1, 2> real_small;
+    typedef folding<OBSERVED, OBSERVED, 1, 1, 2, 2, 2> observed;
+    typedef folding<OBSERVED, OBSERVED, 1, 1, 1, 1, 1> observed_small;
+    bool good = model::check<integer, integer_small>("integer", options) && model::check<real, real_small>("real", options) &&
+                model::check<observed, observed_small>("histogram", options);
+
+    /* A reader of the first archive is overtaken by who writes the third, in the same place. */
+    typedef folding<INTEGER, REAL, 0, 1, 0, 2, 2, IN_MOTION> overtaken;
+    typedef folding<INTEGER, REAL, 0, 1, 0, 2, 1, IN_MOTION> overtaken_small;
+    typedef folding<OBSERVED, REAL, 0, 1, 0, 2, 2, IN_MOTION> observed_overtaken;
+    typedef folding<OBSERVED, REAL, 0, 1, 0, 2, 1, IN_MOTION> observed_overtaken_small;
+    good = good && model::check<overtaken, overtaken_small>("overtaken", options) &&
+           model::check<observed_overtaken, observed_overtaken_small>("histogram overtaken", options);
+
+    typedef folding<REAL, REAL, 2, 1, 2, 2, 0, FIRST_KILLED | DISK_FULL> in_turn;
+    typedef folding<REAL, REAL, 1, 1, 1, 1, 0, DISK_FULL> in_turn_small;
+    typedef folding<OBSERVED, INTEGER, 2, 2, 2, 2, 2, FIRST_KILLED | SECOND_KILLED> killed;
+    typedef folding<INTEGER, INTEGER, 1, 1, 1, 1, 1, FIRST_KILLED> killed_small;
+    typedef folding<OBSERVED, OBSERVED, 1, 2, 2, 2, 2, FIRST_KILLED | CUT_SHORT> cut_short;
+    typedef folding<OBSERVED, OBSERVED, 1, 1, 1, 1, 0, FIRST_KILLED | CUT_SHORT> cut_short_small;
+    good = good && model::check<in_turn, in_turn_small>("two with one stripe", options) &&
+           model::check<killed, killed_small>("killed", options) &&
+           model::check<cut_short, cut_short_small>("killed in mid-write", options);
+
+    typedef folding<OBSERVED, INTEGER, 2, 2, 2, 3, 0, FOLD_KILLED> fold_killed;
+    typedef folding<INTEGER, INTEGER, 1, 1, 1, 2, 0, FOLD_KILLED> fold_killed_small;
+    typedef folding<OBSERVED, INTEGER, 2, 2, 2, 3, 2, FOLD_KILLED | FIRST_KILLED> both_killed;
+    typedef folding<INTEGER, INTEGER, 1, 1, 1, 2, 0, FOLD_KILLED | FIRST_KILLED> both_killed_small;
+    good = good && model::check<fold_killed, fold_killed_small>("a fold that is killed", options) &&
+           model::check<both_killed, both_killed_small>("a fold and a writer that are killed", options);
     return good ? 0 : 1;
 }

@@ -45,12 +45,18 @@ void vs_counter_read(vs_counter counter, uint64_t *integer, double *real)
     do {
         total = 0;
         sum = (vs_sum){0};
+        uint64_t archived = 0; /* the archive's real part, as bits */
         for (char *base = vs_reader_begin(&reader, arena); base != NULL; base = vs_reader_next(&reader)) {
+            if (reader.archive == VS_ARCHIVE_LOW && archived == 0)
+                continue; /* nothing is rounded off nothing: most counters are integers, and a line less is touched */
             vs_counter_cell *cell = cell_at(base, counter);
             /* Each word is a total of its own that only grows: a late value is one that was true a moment ago.
              * F6: acquire; pairs with F3: who sees a cell that was emptied sees the epoch of that. */
             total += vs_load_acquire(&cell->integer);
-            vs_sum_add(&sum, vs_double_of(vs_load_acquire(&cell->real)));
+            uint64_t bits = vs_load_acquire(&cell->real);
+            vs_sum_add(&sum, vs_double_of(bits));
+            if (reader.archive == VS_ARCHIVE_HIGH)
+                archived = bits;
         }
     } while (!vs_reader_stood_still(&reader));
     *integer = total;

@@ -20,6 +20,7 @@
 
 static const char MAGIC[8] = {'\x89', 'v', 's', 'a', '\r', '\n', '\x1a', '\n'};
 static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(64) << 20;
+enum { STRIPES_DEFAULT = 128 }; /* those of many processes, and a hole costs nothing */
 enum { BYTE_ORDER_MARK = 0x01020304, REASON_BYTES = 512 };
 
 static _Thread_local char reason[REASON_BYTES];
@@ -113,7 +114,10 @@ static vs_status make(int fd, const char *path, const vs_arena_options *options,
 {
     uint32_t stripes;
     uint64_t stripe_bytes;
-    if (!vs_arena_sizes(options, STRIPE_BYTES_DEFAULT, &stripes, &stripe_bytes))
+    vs_arena_options asked = *options;
+    if (asked.stripe_count == 0)
+        asked.stripe_count = STRIPES_DEFAULT;
+    if (!vs_arena_sizes(&asked, STRIPE_BYTES_DEFAULT, &stripes, &stripe_bytes))
         return vs_file_refuse(VS_E_INVALID, path, "stripes are 1 to %d, of 64 KiB to 64 GiB", VS_STRIPES_MAX);
     lay_out(header, stripes, stripe_bytes);
     struct rlimit limit;

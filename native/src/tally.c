@@ -38,38 +38,36 @@ typedef struct sight {
 /* R1: acquire; pairs with T3 */
 static inline uint64_t look_at(vs_tally_half *half, size_t i) { return vs_load_acquire(&half->counts[i]); }
 
-/* Eight counts at a time, for most of an HDR histogram's are 0. */
-static void look_at_counts(vs_tally_half *half, size_t n, sight *s)
+static inline uint64_t look_at_eight(vs_tally_half *half, size_t i)
 {
-    size_t i = 0;
+    return look_at(half, i) | look_at(half, i + 1) | look_at(half, i + 2) | look_at(half, i + 3) | look_at(half, i + 4) |
+           look_at(half, i + 5) | look_at(half, i + 6) | look_at(half, i + 7);
+}
+
+/* Most counts of an HDR histogram are 0: they are passed over eight at a time, those among others too. */
+static void look_at_counts(vs_tally_half *half, size_t from, size_t n, sight *s)
+{
     s->first = n;
     s->end = s->total = 0;
-    for (; i + 8 <= n; i += 8) {
-        uint64_t eight[8] = {look_at(half, i),     look_at(half, i + 1), look_at(half, i + 2), look_at(half, i + 3),
-                             look_at(half, i + 4), look_at(half, i + 5), look_at(half, i + 6), look_at(half, i + 7)};
-        bool any = (eight[0] | eight[1] | eight[2] | eight[3] | eight[4] | eight[5] | eight[6] | eight[7]) != 0;
-        if (!any && s->first == n)
+    for (size_t i = from; i < n;) {
+        if (i + 8 <= n && look_at_eight(half, i) == 0) {
+            if (s->end != 0)
+                memset(s->counts + i, 0, 8 * sizeof *s->counts);
+            i += 8;
             continue;
-        memcpy(s->counts + i, eight, sizeof eight);
-        if (!any)
-            continue;
-        for (size_t k = 0; k < 8; k++)
-            s->total += eight[k];
+        }
+        size_t end = i + 8 <= n ? i + 8 : n;
         s->first = s->first < i ? s->first : i;
-        s->end = i + 8;
-    }
-    for (; i < n; i++) {
-        s->counts[i] = look_at(half, i);
-        s->total += s->counts[i];
-        s->first = s->first < i ? s->first : i;
-        s->end = i + 1;
+        s->end = end;
+        for (; i < end; i++)
+            s->total += s->counts[i] = look_at(half, i);
     }
 }
 
 /* One look at a half. True if it was whole. */
 static bool look(vs_tally_half *half, size_t n, sight *s)
 {
-    look_at_counts(half, n, s);
+    look_at_counts(half, 0, n, s);
     s->sum = vs_load_acquire(&half->sum); /* R2: acquire; pairs with T2, and keeps R3 after it */
     /* R3: needs no order for the check. F6: acquire; pairs with F3: a half that was emptied meanwhile may pass the check with a
      * sum from before, but then its epoch is seen. */
@@ -183,9 +181,8 @@ static void gather_archive(gathering *g, char *tally)
         first = 0;
         end = vs_load_acquire(&half->begun) != 0 ? g->n : 0;
     }
-    sight s = {.counts = g->scratch, .first = first, .end = end};
-    for (size_t i = first; i < end; i++)
-        s.total += s.counts[i] = vs_load_acquire(&half->counts[i]);
+    sight s = {.counts = g->scratch};
+    look_at_counts(half, first, end, &s);
     s.sum = vs_load_acquire(&half->sum);
     add(g, &s);
 }

@@ -14,7 +14,7 @@
 typedef struct vs_arena vs_arena;
 
 typedef struct vs_arena_options {
-    uint32_t stripe_count; /* stripes with an owner, besides the shared one; 0: 64; 1 to 1024 */
+    uint32_t stripe_count; /* stripes with an owner, besides the shared one; 0: 64, in a file 128; 1 to 1024 */
     uint64_t stripe_bytes; /* address space a stripe. 0: 512 MiB, halved while the system refuses it, or while the whole would
                               take more than an eighth of a limit on address space; in a file 64 MiB */
 } vs_arena_options;

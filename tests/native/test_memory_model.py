@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# A label stands in a comment: one capital and one digit. V1 and V2 are HdrHistogram's encodings, Z0 ends a range of characters.
+# A label stands in a comment: one capital and one digit. (V1 and V2 are HdrHistogram's encodings, Z0 is in
+# a range of characters.)
 LABEL = re.compile(r"(?<![\w.%])[A-UW-Y][0-9](?!\w)")
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 

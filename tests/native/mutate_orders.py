@@ -47,6 +47,21 @@ EQUIVALENT = (
         "vs_shared_add_double_release",
         "one word, and nothing else hangs on it: a histogram's sum needs the release",
     ),
+    (
+        "tally.c",
+        "vs_load_acquire(vs_archive_range(tally",
+        "F6 of the range of an archived tally: it only widens, and each count in it is acquired itself",
+    ),
+    (
+        "tally.c",
+        "end = vs_load_acquire(&half->begun) != 0",
+        "F6 of an archived tally without a range: it says where to look; each count is acquired itself",
+    ),
+    (
+        "tally.c",
+        "vs_sum_add(&g.sum_double, vs_double_of(vs_load_acquire",
+        "F6, not modelled: sums are exact there, and what was rounded off is 0. As for the sum itself",
+    ),
     ("arena.c", "], NULL);", "A1 on closing: there is nothing behind NULL to be seen"),
     (
         "process.c",

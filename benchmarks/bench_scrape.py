@@ -105,8 +105,8 @@ def bench_dead(at_once: int, race: Race, table: Table, short: bool, tmp_path: Pa
         check(snapshot, dead + LIVE, sizes)
         check(reader_of_two.snapshot(), LIVE, sizes)
         assert len(reader.processes()) == LIVE
-        # The peer leaves nothing in the caches: a turn that is not looked at comes after it, and then each of the two that are
-        # compared finds what the other left.
+        # The peer leaves nothing in the caches: a turn that is not looked at comes after it, and then each of
+        # the two that are compared finds what the other left.
         times = race(ours(reader), rounds=15, **rivals, unseen=ours(reader), two=ours(reader_of_two))
     beside = {f"{LIVE} processes ever": times.rivals["two"], "the first scrape after the deaths": first}
     if rivals:

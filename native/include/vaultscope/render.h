@@ -2,18 +2,8 @@
 #ifndef VAULTSCOPE_RENDER_H
 #define VAULTSCOPE_RENDER_H
 
+#include "buffer.h"
 #include "snapshot.h"
-
-/* A byte buffer that grows. Zero it to start; release it with vs_buffer_free. */
-typedef struct vs_buffer {
-    char *data;
-    size_t size;
-    size_t capacity;
-    bool failed; /* memory ran out: what follows was left out */
-} vs_buffer;
-
-VS_API bool vs_buffer_reserve(vs_buffer *buffer, size_t more);
-VS_API void vs_buffer_free(vs_buffer *buffer);
 
 typedef enum vs_text_format { VS_PROMETHEUS_0_0_4 = 0, VS_OPENMETRICS_1_0_0 = 1 } vs_text_format;
 typedef enum vs_name_form { VS_NAMES_UNDERSCORES = 0, VS_NAMES_UTF8 = 1 } vs_name_form;

@@ -1,0 +1,161 @@
+/* Logging from C: a journal, which is a ring with its counters; loggers, which have names; fields.
+ *
+ *   vs_journal *journal;
+ *   vs_logger *logger;
+ *   vs_journal_open(registry, NULL, &journal);
+ *   vs_logger_open(journal, (vs_text){"cas", 3}, &logger);
+ *   vs_log(logger, VS_INFO, "Object stored", vs_field_text("hash", hash), vs_field_u64("size", size));
+ *
+ * A call below the level is a load and a compare. Another one copies its record into the ring: it takes no lock, allocates nothing, makes
+ * no system call but for the time, and may stand in a signal handler. It never waits but under VS_POLICY_BLOCK. */
+#ifndef VAULTSCOPE_LOG_H
+#define VAULTSCOPE_LOG_H
+
+#include "record.h"
+#include "registry.h"
+#include "ring.h"
+
+typedef struct vs_journal_options {
+    uint64_t ring_bytes; /* of a ring in memory: 64 KiB to 1 GiB, rounded up to a power of two; 0: what VAULTSCOPE_LOG_BYTES says, else
+                            4 MiB. In a file arena the size was chosen when the file was made, by the same rule */
+    vs_policy policy;
+    uint64_t block_ns;   /* VS_POLICY_BLOCK: the longest wait */
+} vs_journal_options;
+
+typedef struct vs_journal {
+    vs_ring ring;
+    vs_registry *registry;
+    uint64_t block_ns;
+    vs_policy policy;
+    uint32_t arena;
+    uint64_t logged[VS_LEVELS];  /* cells of counters: records that are in the ring, or were */
+    uint64_t dropped[VS_LEVELS]; /* that found no room, or were refused */
+    void *mapping; /* of a ring in memory */
+    struct vs_journal *next_open;
+} vs_journal;
+
+typedef struct vs_logger {
+    const vs_threshold *threshold;
+    const vs_journal *journal;
+    uint8_t name_size;
+    char name[VS_LOGGER_BYTES_MAX];
+} vs_logger;
+
+/* The journal of a registry: the ring of its arena's file, or one in memory. Declares the metrics
+ *   vaultscope.log.records{level}, vaultscope.log.dropped{level} (no room), vaultscope.log.overwritten{level} (forgotten unread),
+ *   vaultscope.log.killed{level} (begun by a process that died).
+ * Over one arena in a file any number of journals, in any number of processes, write to one ring.
+ * VS_E_INVALID, VS_E_NO_MEMORY, VS_E_FULL (no disk space, too), VS_E_READ_ONLY; and as vs_registry_declare. */
+VS_API vs_status vs_journal_open(vs_registry *registry, const vs_journal_options *options, vs_journal **out);
+/* Only when no logger and no cursor of it is in use; the caller vouches. */
+VS_API void vs_journal_close(vs_journal *journal);
+
+/* Of this process, for all its journals: the vault that records name, 255 bytes at most. The text is copied, and never freed. */
+VS_API vs_status vs_log_set_vault(vs_text vault);
+VS_API vs_text vs_log_vault(void);
+
+/* Lives until vs_logger_close. VS_E_INVALID: a name that is too long. VS_E_NO_MEMORY. */
+VS_API vs_status vs_logger_open(const vs_journal *journal, vs_text name, vs_logger **out);
+VS_API void vs_logger_close(vs_logger *logger);
+
+static inline bool vs_log_enabled(const vs_logger *logger, vs_level level)
+{
+    return (uint32_t)level >= vs_load_relaxed((vs_threshold *)logger->threshold);
+}
+
+/* A field of a call. Texts are borrowed. */
+typedef struct vs_field {
+    const char *key;
+    uint8_t type; /* vs_field_type */
+    uint8_t key_size;
+    uint32_t size; /* of text, bytes, JSON */
+    union {
+        int64_t i64;
+        uint64_t u64;
+        double f64;
+        bool boolean;
+        const void *data;
+    } value;
+} vs_field;
+
+static inline vs_field vs_field_of(const char *key, vs_field_type type, size_t size)
+{
+    size_t key_size = strlen(key);
+    vs_field field = {.key = key, .type = (uint8_t)type, .key_size = (uint8_t)(key_size < VS_KEY_BYTES_MAX ? key_size : VS_KEY_BYTES_MAX),
+                      .size = (uint32_t)(size < UINT32_MAX ? size : UINT32_MAX)};
+    return field;
+}
+
+static inline vs_field vs_field_null(const char *key) { return vs_field_of(key, VS_FIELD_NULL, 0); }
+static inline vs_field vs_field_bool(const char *key, bool value)
+{
+    vs_field field = vs_field_of(key, VS_FIELD_BOOL, 1);
+    field.value.boolean = value;
+    return field;
+}
+static inline vs_field vs_field_i64(const char *key, int64_t value)
+{
+    vs_field field = vs_field_of(key, VS_FIELD_I64, 8);
+    field.value.i64 = value;
+    return field;
+}
+static inline vs_field vs_field_u64(const char *key, uint64_t value)
+{
+    vs_field field = vs_field_of(key, VS_FIELD_U64, 8);
+    field.value.u64 = value;
+    return field;
+}
+static inline vs_field vs_field_f64(const char *key, double value)
+{
+    vs_field field = vs_field_of(key, VS_FIELD_F64, 8);
+    field.value.f64 = value;
+    return field;
+}
+static inline vs_field vs_field_run(const char *key, vs_field_type type, const void *data, size_t size)
+{
+    vs_field field = vs_field_of(key, type, data != NULL ? size : 0);
+    field.value.data = data;
+    return field;
+}
+/* NULL is null. */
+static inline vs_field vs_field_text(const char *key, const char *text)
+{
+    return text != NULL ? vs_field_run(key, VS_FIELD_TEXT, text, strlen(text)) : vs_field_null(key);
+}
+static inline vs_field vs_field_text_of(const char *key, vs_text text) { return vs_field_run(key, VS_FIELD_TEXT, text.data, text.size); }
+static inline vs_field vs_field_bytes(const char *key, const void *data, size_t size)
+{
+    return vs_field_run(key, VS_FIELD_BYTES, data, size);
+}
+static inline vs_field vs_field_json(const char *key, vs_text json) { return vs_field_run(key, VS_FIELD_JSON, json.data, json.size); }
+
+/* Logs, whatever the level; `fields` ends with VS_FIELD_END, or is NULL. True: the record is in the ring. False: it is counted as
+ * dropped. */
+VS_API bool vs_log_write(const vs_logger *logger, vs_level level, const char *message, const vs_field *fields);
+
+#define VS_LOG_END_ ((vs_field){.type = VS_FIELD_END})
+#define VS_LOG_CALL_(logger, level, message, ...) \
+    (vs_log_enabled((logger), (level)) && vs_log_write((logger), (level), (message), (const vs_field[]){__VA_ARGS__}))
+/* vs_log(logger, level, message, field...): logs unless it is below the level. True: the record is in the ring. */
+#define vs_log(logger, ...) VS_LOG_CALL_((logger), __VA_ARGS__, VS_LOG_END_)
+
+/* Puts a record that is written already (record.h): what vs_log_write does at its end. Counts it. */
+VS_API bool vs_journal_put(const vs_journal *journal, vs_level level, const void *record, size_t size);
+/* The same, but never waits, whatever the policy; VS_PUT_FULL is not counted yet. */
+VS_API vs_put vs_journal_try_put(const vs_journal *journal, vs_level level, const void *record, size_t size);
+
+/* ---- what is repeated ---- */
+
+/* Lets through the first `limit` of each `period_ns`; keep one for each message. limit and period are set before it is used. Any thread; lock-free. */
+typedef struct vs_limiter {
+    vs_word window;     /* which period this is, + 1 */
+    vs_word passed;     /* in it */
+    vs_word suppressed; /* since the last that passed */
+    uint64_t limit;
+    uint64_t period_ns;
+} vs_limiter;
+
+/* True: log it, and say that *suppressed were not logged since the last one. */
+VS_API bool vs_limiter_pass(vs_limiter *limiter, int64_t now_ns, uint64_t *suppressed);
+
+#endif

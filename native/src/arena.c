@@ -1,17 +1,19 @@
-/* Mapping of arenas, the allocator of cells in them, and the two cold locks.
+/* Mapping of arenas, the allocator of cells in them, and the cold locks.
  *
  * An arena reserves far more address space than it will use: a stripe must be contiguous for `base + offset` to work,
  * and a page that nobody writes costs nothing. Huge pages would defeat that (2 MiB for the first counter of each
  * thread), so they are turned off for the region. Where the system refuses the space (strict overcommit, a limit on
  * address space, locked memory) the size is halved until it fits. */
 #define _GNU_SOURCE
-#include "reader.h"
+#include "mark.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+
+#include "reader.h"
 
 enum { STRIPES_DEFAULT = 64 };
 static const uint64_t STRIPE_BYTES_DEFAULT = UINT64_C(512) << 20;
@@ -43,10 +45,12 @@ static void before_fork(void)
     vs_opening_lock();
     vs_read_lock();
     vs_cold_lock();
+    vs_drain_lock();
 }
 
 static void after_fork(void)
 {
+    vs_drain_unlock();
     vs_cold_unlock();
     vs_read_unlock();
     vs_opening_unlock();
@@ -63,6 +67,7 @@ static void after_fork_in_child(void)
             vs_stripe_after_fork(arena);
     }
     vs_registry_after_fork();
+    vs_journal_after_fork();
     after_fork();
 }
 
@@ -161,7 +166,7 @@ vs_status vs_arena_open(const vs_arena_options *options, vs_arena **out)
     return VS_OK;
 }
 
-static vs_status number_from_environment(const char *name, uint64_t *value)
+vs_status vs_environment_number(const char *name, uint64_t *value)
 {
     const char *text = getenv(name);
     if (text == NULL || *text == '\0')
@@ -182,10 +187,10 @@ vs_status vs_arena_default(vs_arena **out)
     vs_status status = VS_OK;
     if (arena == NULL) {
         uint64_t stripes = 0;
-        vs_arena_options options = {0, 0};
-        status = number_from_environment("VAULTSCOPE_STRIPES", &stripes);
+        vs_arena_options options = {0};
+        status = vs_environment_number("VAULTSCOPE_STRIPES", &stripes);
         if (status == VS_OK)
-            status = number_from_environment("VAULTSCOPE_STRIPE_BYTES", &options.stripe_bytes);
+            status = vs_environment_number("VAULTSCOPE_STRIPE_BYTES", &options.stripe_bytes);
         if (status == VS_OK && stripes > VS_STRIPES_MAX)
             status = VS_E_INVALID;
         options.stripe_count = (uint32_t)stripes;

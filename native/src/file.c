@@ -3,7 +3,7 @@
  * What is read from the file is judged before it is used as an offset or a size: here the header and the words, in directory.c the
  * records. A process that is killed while it makes one leaves a file of one page, which the next one finishes. */
 #define _GNU_SOURCE
-#include "file.h"
+#include "mark.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +64,7 @@ static uint64_t checksum_of(const vs_file_header *header)
 
 static uint64_t pages(uint64_t bytes) { return (bytes + VS_FILE_PAGE - 1) / VS_FILE_PAGE * VS_FILE_PAGE; }
 
-static void lay_out(vs_file_header *header, uint32_t stripes, uint64_t stripe_bytes)
+static void lay_out(vs_file_header *header, uint32_t stripes, uint64_t stripe_bytes, uint64_t ring_cells)
 {
     memset(header, 0, sizeof *header);
     memcpy(header->magic, MAGIC, sizeof MAGIC);
@@ -75,8 +75,11 @@ static void lay_out(vs_file_header *header, uint32_t stripes, uint64_t stripe_by
     header->process_count = VS_FILE_PROCESSES;
     header->words_at = VS_FILE_PAGE;
     header->processes_at = header->words_at + pages(sizeof(vs_file_words));
-    header->pages_at = header->processes_at + pages(VS_FILE_PROCESSES * sizeof(vs_process_entry));
-    header->directory_at = header->pages_at + VS_FILE_PROCESSES * (uint64_t)VS_GAUGE_PAGE_BYTES;
+    header->log_at = header->processes_at + pages(VS_FILE_PROCESSES * sizeof(vs_process_entry));
+    header->pages_at = header->log_at + pages(sizeof(vs_ring_words));
+    header->ring_cells = ring_cells;
+    header->ring_at = header->pages_at + VS_FILE_PROCESSES * (uint64_t)VS_GAUGE_PAGE_BYTES;
+    header->directory_at = header->ring_at + pages(vs_ring_bytes(ring_cells));
     header->directory_bytes = stripe_bytes;
     header->stripes_at = header->directory_at + header->directory_bytes;
     header->file_bytes = header->stripes_at + stripe_bytes * (stripes + 1 + VS_ARCHIVES);
@@ -97,10 +100,11 @@ static vs_status judge(const vs_file_header *header, size_t read, uint64_t file_
     vs_file_header expected;
     uint32_t stripes;
     uint64_t stripe_bytes;
-    vs_arena_options told = {header->stripe_count, header->stripe_bytes};
+    vs_arena_options told = {header->stripe_count, header->stripe_bytes, 0};
     bool sane = vs_arena_sizes(&told, 0, &stripes, &stripe_bytes) && stripes == told.stripe_count &&
-                stripe_bytes == told.stripe_bytes;
-    lay_out(&expected, stripes, stripe_bytes);
+                stripe_bytes == told.stripe_bytes && header->ring_cells <= UINT64_MAX / VS_RING_CELL &&
+                vs_ring_cells_of(header->ring_cells * VS_RING_CELL) == header->ring_cells;
+    lay_out(&expected, stripes, stripe_bytes, header->ring_cells);
     if (!sane || expected.checksum != header->checksum)
         return vs_file_refuse(VS_E_CORRUPT, path, "its header is corrupt");
     if (file_bytes != header->file_bytes)
@@ -119,7 +123,13 @@ static vs_status make(int fd, const char *path, const vs_arena_options *options,
         asked.stripe_count = STRIPES_DEFAULT;
     if (!vs_arena_sizes(&asked, STRIPE_BYTES_DEFAULT, &stripes, &stripe_bytes))
         return vs_file_refuse(VS_E_INVALID, path, "stripes are 1 to %d, of 64 KiB to 64 GiB", VS_STRIPES_MAX);
-    lay_out(header, stripes, stripe_bytes);
+    uint64_t log_bytes = options->log_bytes;
+    if (log_bytes == 0 && vs_environment_number("VAULTSCOPE_LOG_BYTES", &log_bytes) != VS_OK)
+        return vs_file_refuse(VS_E_INVALID, path, "VAULTSCOPE_LOG_BYTES is no number");
+    uint64_t ring_cells = vs_ring_cells_of(log_bytes);
+    if (ring_cells == 0)
+        return vs_file_refuse(VS_E_INVALID, path, "a log ring is of 64 KiB to 1 GiB");
+    lay_out(header, stripes, stripe_bytes, ring_cells);
     struct rlimit limit;
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < header->file_bytes)
         return vs_file_refuse(VS_E_SYSTEM, path, "needs %llu bytes (mostly holes), above the limit on the size of files",
@@ -204,7 +214,10 @@ static vs_status map_file(vs_arena *arena, vs_file *file, const vs_file_header *
     file->words = (vs_file_words *)(file->map + header->words_at);
     file->processes = (vs_process_entry *)(file->map + header->processes_at);
     file->process_count = header->process_count;
+    file->ring_words = (vs_ring_words *)(file->map + header->log_at);
     file->pages = file->map + header->pages_at;
+    file->ring = file->map + header->ring_at;
+    file->ring_cells = header->ring_cells;
     file->directory = file->map + header->directory_at;
     file->directory_bytes = header->directory_bytes;
     arena->file = file;
@@ -246,7 +259,8 @@ static vs_status check_words(const vs_arena *arena)
     const vs_file *file = arena->file;
     const vs_file_words *words = file->words;
     uint64_t extent = vs_load_relaxed(&words->shared.extent), cells = vs_load_relaxed(&words->shared.cells_top);
-    bool sane = is_offset(cells, arena->stripe_bytes) && (cells <= VS_CACHE_LINE || cells <= vs_extent_bytes(extent)) &&
+    uint64_t ring_cells = vs_load_relaxed(&file->ring_words->cells);
+    bool sane = (ring_cells == 0 || ring_cells == file->ring_cells) && is_offset(cells, arena->stripe_bytes) && (cells <= VS_CACHE_LINE || cells <= vs_extent_bytes(extent)) &&
                 is_offset(vs_load_relaxed(&words->gauges_top), VS_GAUGE_PAGE_BYTES) &&
                 is_offset(vs_load_relaxed(&words->directory_top), file->directory_bytes) &&
                 is_offset(vs_load_relaxed(&words->directory_backed), file->directory_bytes) &&

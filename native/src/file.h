@@ -3,7 +3,9 @@
  *   header      one page, written once: magic, version, sizes, checksum
  *   words       vs_file_words: what processes share and change
  *   processes   vs_process_entry[process_count]: who shares the arena
+ *   log         vs_ring_words: where the log ring's writers and readers are
  *   pages       a page for each process entry: its own cells of gauges
+ *   ring        the log ring: marks, then cells (ring.h)
  *   directory   records of metrics and series, one after the other; a record never moves, and only its state changes
  *   stripes     the shared one, the owned ones, and four of the archive (fold.c)
  *
@@ -16,7 +18,7 @@
 #include "internal.h"
 
 enum {
-    VS_FILE_VERSION = 1,
+    VS_FILE_VERSION = 2,
     VS_FILE_PAGE = 4096,
     VS_FILE_PROCESSES = 256,
     VS_GAUGE_PAGE_BYTES = 64 << 10,
@@ -32,7 +34,8 @@ typedef struct vs_file_header {
     uint64_t stripe_bytes;
     uint32_t stripe_count;
     uint32_t process_count;
-    uint64_t words_at, processes_at, pages_at, directory_at, directory_bytes, stripes_at;
+    uint64_t ring_cells;
+    uint64_t words_at, processes_at, log_at, pages_at, ring_at, directory_at, directory_bytes, stripes_at;
     uint64_t checksum; /* of all before it */
 } vs_file_header;
 
@@ -62,13 +65,18 @@ enum { VS_PROCESS_LIVE = 1, VS_PROCESS_SPACE_SHIFT = 32 };
  * stripe moves to the archive of that epoch. */
 #define VS_OWNER_FOLDING (UINT64_C(1) << 63)
 enum { VS_OWNER_ENTRY_SHIFT = 32 };
+static inline uint64_t vs_process_token(uint32_t entry) { return (uint64_t)entry << VS_OWNER_ENTRY_SHIFT | 1; }
 
 typedef struct vs_file {
     char *map;
     vs_file_words *words;
     vs_process_entry *processes;
+    vs_ring_words *ring_words;
     char *pages;
+    char *ring;
     char *directory;
+    uint64_t ring_cells;
+    vs_ring_drain drain; /* under the drain lock */
     vs_word *backed; /* [stripe]: bytes that are known to have disk space */
     char *limbo; /* gauges of a process that got no entry; NULL until then */
     uint64_t file_bytes, directory_bytes;

@@ -37,7 +37,7 @@ static void mend_stripe(const vs_arena *arena, char *base)
 
 size_t vs_fold_release(vs_arena *arena, uint32_t index)
 {
-    uint64_t token = (uint64_t)(index + 1) << VS_OWNER_ENTRY_SHIFT | 1;
+    uint64_t token = vs_process_token(index + 1);
     size_t released = 0;
     for (uint32_t stripe = 1; stripe <= arena->stripe_count; stripe++) {
         if (vs_load_relaxed(&arena->shared->owners[stripe]) != token)

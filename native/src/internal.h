@@ -47,6 +47,8 @@ static inline char *vs_arena_stripe(const vs_arena *arena, uint32_t stripe)
 
 /* Sizes that options ask for, or the defaults. False: out of range. */
 bool vs_arena_sizes(const vs_arena_options *options, uint64_t bytes_default, uint32_t *stripes, uint64_t *stripe_bytes);
+/* A number above 0 in the environment; *value stays if there is none. VS_E_INVALID. */
+vs_status vs_environment_number(const char *name, uint64_t *value);
 /* Gives the arena a slot. False: none is left. */
 bool vs_arena_publish(vs_arena *arena);
 /* Takes it from an arena in which no thread ever had a stripe. Under the cold lock. */

@@ -8,7 +8,7 @@
  * An entry is taken without a lock, by exchanging its pid, so that the child of a fork can: it waits for nobody. It is given up by
  * others, under the file's lock, once its process is dead; a process that ends says nothing. */
 #define _GNU_SOURCE
-#include "file.h"
+#include "mark.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -207,7 +207,7 @@ static bool join(vs_arena *arena)
     if (file->entry == 0)
         return false;
     arena->process_base = page_of(file, file->entry - 1);
-    arena->token = (uint64_t)file->entry << VS_OWNER_ENTRY_SHIFT | 1;
+    arena->token = vs_process_token(file->entry);
     return true;
 }
 
@@ -233,6 +233,9 @@ static size_t reap(vs_arena *arena, uint32_t index)
     vs_file *file = arena->file;
     vs_process_entry *entry = &file->processes[index];
     size_t stripes = vs_fold_release(arena, index);
+    vs_ring ring;
+    if (vs_ring_of_file(arena, &ring))
+        vs_ring_reap(&ring, index + 1);
     vs_word *gauges = (vs_word *)page_of(file, index);
     uint64_t top = vs_load_relaxed(&file->words->gauges_top);
     for (size_t i = 0; i < top / sizeof *gauges; i++)
@@ -357,7 +360,7 @@ vs_status vs_processes_survey(const vs_arena *arena, vs_process **out, size_t *c
         if (who != 0 && vs_process_is_dead(file, index)) {
             ++*dead;
         } else if (who != 0 && vs_load_acquire(&entry->state) == VS_PROCESS_LIVE) { /* P4 */
-            uint64_t token = (uint64_t)(index + 1) << VS_OWNER_ENTRY_SHIFT | 1;
+            uint64_t token = vs_process_token(index + 1);
             list[n++] = (vs_process){pid_of(who), stripes_of(arena, token), page_of(file, index), file->entry == index + 1};
         }
     }

@@ -16,6 +16,7 @@ from vaultscope.core.registry import Registry, default_registry
 from vaultscope.core.snapshot import MetricSnapshot, SeriesSnapshot, Snapshot
 from vaultscope.errors import (
     ArenaError,
+    BusyError,
     DeclarationConflictError,
     DeclarationError,
     DecodeError,
@@ -31,6 +32,7 @@ __all__ = [
     "ArenaError",
     "ArenaProcess",
     "ArenaReader",
+    "BusyError",
     "Counter",
     "DeclarationConflictError",
     "DeclarationError",

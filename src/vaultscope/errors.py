@@ -6,6 +6,7 @@
     ├── NotFoundError (KeyError)             no such metric or series
     ├── LimitError                           a declared limit is reached: the arena is full
     ├── ArenaError                           a file cannot be an arena: foreign, corrupt, locked, absent
+    ├── BusyError                            another process does what only one may do
     ├── DecodeError (ValueError)             bytes from outside do not decode
     └── NativeError                          the C core answered something unforeseen
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArenaError",
+    "BusyError",
     "DeclarationConflictError",
     "DeclarationError",
     "DecodeError",
@@ -52,6 +54,10 @@ class LimitError(VaultscopeError):
 
 class ArenaError(VaultscopeError):
     """A file cannot be opened as an arena; the message names it and says why."""
+
+
+class BusyError(VaultscopeError):
+    """Another process, or another sink of that name, does what only one may do at a time."""
 
 
 class DecodeError(VaultscopeError, ValueError):

@@ -60,7 +60,7 @@ static bool an_arena_leaves_address_space(void)
 {
     struct rlimit limit = {UINT64_C(4) << 30, UINT64_C(4) << 30};
     vs_arena *arena = NULL;
-    vs_arena_options options = {0, 0};
+    vs_arena_options options = {0};
     if (setrlimit(RLIMIT_AS, &limit) != 0 || vs_arena_open(&options, &arena) != VS_OK)
         return false;
     uint64_t used, bytes;

@@ -76,7 +76,7 @@ static void a_file_keeps_the_size_it_was_made_with(void)
 static void sizes_out_of_range_are_refused(void)
 {
     in_scratch(path, "arena");
-    const vs_arena_options bad[] = {{VS_STRIPES_MAX + 1, 0}, {1, 4096}, {1, UINT64_MAX}, {1, UINT64_C(1) << 40}};
+    const vs_arena_options bad[] = {{VS_STRIPES_MAX + 1, 0, 0}, {1, 4096, 0}, {1, UINT64_MAX, 0}, {1, UINT64_C(1) << 40, 0}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         vs_arena *arena = NULL;
         CHECK_EQ(vs_arena_open_file(path, VS_ARENA_SHARE, &bad[i], &arena), VS_E_INVALID);

@@ -17,6 +17,8 @@ typedef struct vs_arena_options {
     uint32_t stripe_count; /* stripes with an owner, besides the shared one; 0: 64, in a file 128; 1 to 1024 */
     uint64_t stripe_bytes; /* address space a stripe. 0: 512 MiB, halved while the system refuses it, or while the whole would
                               take more than an eighth of a limit on address space; in a file 64 MiB */
+    uint64_t log_bytes;    /* in a file: of its log ring, 64 KiB to 1 GiB, rounded up to a power of two. 0: what VAULTSCOPE_LOG_BYTES
+                              says, else 4 MiB */
 } vs_arena_options;
 
 typedef enum vs_arena_access {

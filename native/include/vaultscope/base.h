@@ -7,13 +7,13 @@
 #include <stdint.h>
 
 #define VS_VERSION_MAJOR 0
-#define VS_VERSION_MINOR 2
+#define VS_VERSION_MINOR 3
 #define VS_VERSION_PATCH 0
 
 /* The binary interface: another number whenever a struct, an inline function or the meaning of an argument changes, so that a
  * program and a library that do not fit part at the first call (vs_registry_open) and not in the middle of a cell. Functions and
  * constants are added without it. */
-#define VS_ABI 2
+#define VS_ABI 3
 
 /* The limits. Each one is checked where it is cold, never where it is hot. */
 enum {

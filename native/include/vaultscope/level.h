@@ -21,7 +21,7 @@ typedef vs_word32 vs_threshold;
 
 /* The threshold of a logger's name. `cas.gc` follows `cas`, and that the root (the empty name), until it is set itself. The
  * first call reads VAULTSCOPE_LOG_LEVEL: `info`, or `warn,cas=debug,cas.gc=trace`; words that are none are passed over and
- * counted by vs_level_unread. Takes a lock of its own. NULL: no memory. */
+ * counted by vs_level_unread. Takes the cold lock. NULL: no memory. */
 VS_API const vs_threshold *vs_level_threshold(vs_text name);
 
 /* Sets the level of a name and of the names below it that are not set themselves. VS_E_INVALID: no such level. VS_E_NO_MEMORY. */

@@ -27,11 +27,13 @@ typedef struct vs_journal {
     vs_registry *registry;
     uint64_t block_ns;
     vs_policy policy;
-    uint32_t arena;
-    uint64_t logged[VS_LEVELS];  /* cells of counters: records that are in the ring, or were */
-    uint64_t dropped[VS_LEVELS]; /* that found no room, or were refused */
-    void *mapping; /* of a ring in memory */
-    struct vs_journal *next_open;
+    uint32_t record_bytes; /* the longest record: VS_LOG_BYTES_MAX, or a sixteenth of a small ring */
+    vs_counter logged[VS_LEVELS];  /* records that are in the ring, or were */
+    vs_counter dropped[VS_LEVELS]; /* that found no room, or were refused */
+    vs_counter overwritten[VS_LEVELS], killed[VS_LEVELS], suppressed[VS_LEVELS];
+    vs_metric *metrics[5]; /* of these counters */
+    vs_ring_drain drain;  /* of a ring in memory */
+    struct vs_journal *next_open; /* all journals of the process, for fork */
 } vs_journal;
 
 typedef struct vs_logger {
@@ -43,7 +45,7 @@ typedef struct vs_logger {
 
 /* The journal of a registry: the ring of its arena's file, or one in memory. Declares the metrics
  *   vaultscope.log.records{level}, vaultscope.log.dropped{level} (no room), vaultscope.log.overwritten{level} (forgotten unread),
- *   vaultscope.log.killed{level} (begun by a process that died).
+ *   vaultscope.log.killed{level} (begun by a process that died), vaultscope.log.suppressed{level} (held back by a limit).
  * Over one arena in a file any number of journals, in any number of processes, write to one ring.
  * VS_E_INVALID, VS_E_NO_MEMORY, VS_E_FULL (no disk space, too), VS_E_READ_ONLY; and as vs_registry_declare. */
 VS_API vs_status vs_journal_open(vs_registry *registry, const vs_journal_options *options, vs_journal **out);
@@ -53,6 +55,10 @@ VS_API void vs_journal_close(vs_journal *journal);
 /* Of this process, for all its journals: the vault that records name, 255 bytes at most. The text is copied, and never freed. */
 VS_API vs_status vs_log_set_vault(vs_text vault);
 VS_API vs_text vs_log_vault(void);
+
+/* The span that the calling thread is in, for the records that it writes from C; zeros: none. A signal handler may find it half
+ * set. */
+VS_API void vs_log_set_span(uint64_t trace_high, uint64_t trace_low, uint64_t span);
 
 /* Lives until vs_logger_close. VS_E_INVALID: a name that is too long. VS_E_NO_MEMORY. */
 VS_API vs_status vs_logger_open(const vs_journal *journal, vs_text name, vs_logger **out);
@@ -155,7 +161,8 @@ typedef struct vs_limiter {
     uint64_t period_ns;
 } vs_limiter;
 
-/* True: log it, and say that *suppressed were not logged since the last one. */
+/* True: log it, and say that *suppressed were not logged since the last one. False: the caller counts it, in `suppressed` of
+ * the journal. */
 VS_API bool vs_limiter_pass(vs_limiter *limiter, int64_t now_ns, uint64_t *suppressed);
 
 #endif

@@ -15,6 +15,7 @@
 enum {
     VS_LOG_BYTES_MAX = 32 << 10,    /* of a record, at most: what does not fit is cut or left out, and marked */
     VS_LOG_BYTES_SMALL = 2 << 10,     /* room that does for nearly all */
+    VS_VALUE_BYTES_MAX = 8 << 10,     /* of a field's value: so that one does not crowd out the others */
     VS_MESSAGE_BYTES_MAX = 8 << 10,
     VS_LOGGER_BYTES_MAX = 255,     /* a logger's name; a vault's too */
     VS_KEY_BYTES_MAX = 255

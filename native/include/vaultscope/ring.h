@@ -42,9 +42,11 @@ typedef struct vs_cursor_words {
 } vs_cursor_words;
 
 typedef struct vs_ring_words {
-    vs_word cells; /* 0: there is no ring yet */
+    vs_word cells;   /* 0: there is no ring yet */
     vs_word drainer; /* token of the process that drains; 0: none */
-    vs_word reported[VS_LEVELS]; /* drops that the log itself has told of */
+    vs_word reported[VS_LEVELS];    /* losses that the log itself has told of */
+    vs_word overwritten[VS_LEVELS]; /* offsets of counters: records that were forgotten unread */
+    vs_word killed[VS_LEVELS];      /* likewise: that were begun by a process that died */
     vs_word head __attribute__((aligned(VS_CACHE_LINE)));
     vs_word tail __attribute__((aligned(VS_CACHE_LINE))); /* its highest bit: pinned */
     vs_cursor_words cursors[VS_RING_CURSORS] __attribute__((aligned(VS_CACHE_LINE)));
@@ -62,14 +64,22 @@ typedef enum vs_put {
     VS_PUT_REFUSED = 2  /* too long, or a process without an entry in the arena, which nobody could prove dead */
 } vs_put;
 
+/* Who drains a ring in this process. */
+typedef struct vs_ring_drain {
+    uint32_t pins; /* cursors that keep the tail where it is */
+    struct vs_cursor *cursors;
+} vs_ring_drain;
+
 /* What a process knows of a ring. */
 typedef struct vs_ring {
     vs_ring_words *words;
     vs_word *marks;
     char *data;
     uint64_t cells;
-    uint64_t passed_by; /* offset of counters by level of records that were overwritten unread, in `arena` */
-    struct vs_arena *arena; /* whose file it lies in; NULL: memory of this process alone */
+    uint32_t shift; /* cells is 1 << shift */
+    uint32_t arena; /* slot of the arena that its counters are in */
+    struct vs_file *file; /* that it lies in; NULL: memory of this process alone */
+    vs_ring_drain *drain;
 } vs_ring;
 
 /* Puts a record of `size` bytes (readable up to a multiple of 8) into the ring. Never waits. */

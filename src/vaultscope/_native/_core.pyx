@@ -9,13 +9,13 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DecodeUTF8
 from libc.math cimport NAN, isfinite, llrint
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, INT64_MAX
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, INT64_MAX
+from libc.string cimport memcmp, memcpy, memset
 cimport cython
 
 from vaultscope._native.native cimport *
 
-from vaultscope.errors import (ArenaError, DeclarationConflictError, DeclarationError, DecodeError, LimitError,
+from vaultscope.errors import (ArenaError, BusyError, DeclarationConflictError, DeclarationError, DecodeError, LimitError,
                                NativeError, NotFoundError)
 
 include "status.pxi"
@@ -34,3 +34,7 @@ include "hdr.pxi"
 include "capsule.pxi"
 include "snapshot.pxi"
 include "registry.pxi"
+include "draft.pxi"
+include "logger.pxi"
+include "journal.pxi"
+include "drain.pxi"

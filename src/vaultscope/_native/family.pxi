@@ -27,7 +27,8 @@ cdef extern from *:
     PyObject *vs_dict_get(PyObject *dict, PyObject *key)
     uint64_t vs_load_acquire(const vs_word *word)
     uint64_t vs_load_relaxed(const vs_word *word)
-    void vs_add_relaxed(vs_word *word, uint64_t n)
+    uint64_t vs_add_relaxed(vs_word *word, uint64_t n)
+    void vs_store_relaxed(vs_word *word, uint64_t value)
     void vs_add_release(vs_word *word, uint64_t n)
 
 

@@ -1,5 +1,5 @@
 """The C interface of libvaultscope, as Cython sees it. Contracts are in the headers (include/vaultscope/)."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "vaultscope.h" nogil:
     ctypedef bint vs_bool "bool"
@@ -44,6 +44,7 @@ cdef extern from "vaultscope.h" nogil:
     ctypedef struct vs_arena_options:
         uint32_t stripe_count
         uint64_t stripe_bytes
+        uint64_t log_bytes
     ctypedef enum vs_arena_access:
         VS_ARENA_SHARE
         VS_ARENA_READ
@@ -260,3 +261,148 @@ cdef extern from "vaultscope.h" nogil:
         double per_base
     vs_unit vs_unit_find(vs_text unit)
     vs_bool vs_render_family_name(vs_kind kind, vs_text name, vs_text unit, vs_name_form form, vs_buffer *out)
+
+    # level.h
+    ctypedef enum vs_level:
+        VS_TRACE
+        VS_DEBUG
+        VS_INFO
+        VS_WARN
+        VS_ERROR
+        VS_FATAL
+        VS_LEVELS
+        VS_OFF
+    ctypedef struct vs_threshold:
+        pass
+    const vs_threshold *vs_level_threshold(vs_text name)
+    vs_status vs_level_set(vs_text name, vs_level level)
+    void vs_level_unset(vs_text name)
+    size_t vs_level_configure(vs_text settings)
+    size_t vs_level_unread()
+    const char *vs_level_name(vs_level level)
+    vs_bool vs_level_parse(vs_text name, vs_level *level)
+
+    # record.h
+    enum:
+        VS_LOG_BYTES_MAX
+        VS_LOG_BYTES_SMALL
+        VS_VALUE_BYTES_MAX
+        VS_LOGGER_BYTES_MAX
+        VS_KEY_BYTES_MAX
+    ctypedef enum vs_field_type:
+        VS_FIELD_NULL
+        VS_FIELD_BOOL
+        VS_FIELD_I64
+        VS_FIELD_U64
+        VS_FIELD_F64
+        VS_FIELD_TEXT
+        VS_FIELD_BYTES
+        VS_FIELD_JSON
+        VS_FIELD_END
+    ctypedef struct vs_log_writer:
+        char *data
+        size_t capacity
+        size_t size
+        uint16_t field_count
+        uint16_t omitted
+    void vs_log_begin(vs_log_writer *writer, char *data, size_t capacity, vs_text logger, vs_text vault, vs_text message)
+    void vs_log_add(vs_log_writer *writer, vs_text key, vs_field_type type, const void *value, size_t size, vs_bool was_cut)
+    void vs_log_add_all(vs_log_writer *writer, const char *fields, size_t size, uint16_t count)
+    const char *vs_log_fields(const vs_log_writer *writer, size_t *size)
+    void vs_log_end(vs_log_writer *writer, vs_level level, uint64_t trace_high, uint64_t trace_low, uint64_t span)
+    vs_bool vs_log_render_json(const void *record, size_t size, vs_buffer *out)
+    vs_bool vs_json_is_valid(vs_text text)
+
+    # ring.h
+    ctypedef enum vs_policy:
+        VS_POLICY_DROP
+        VS_POLICY_OVERWRITE
+        VS_POLICY_BLOCK
+    ctypedef enum vs_put:
+        VS_PUT_DONE
+        VS_PUT_FULL
+        VS_PUT_REFUSED
+    ctypedef struct vs_ring:
+        pass
+    ctypedef enum vs_look:
+        VS_LOOK_RECORD
+        VS_LOOK_END
+        VS_LOOK_WRITING
+        VS_LOOK_VOID
+        VS_LOOK_LOST
+    uint64_t vs_ring_end(const vs_ring *ring)
+    uint64_t vs_ring_oldest(const vs_ring *ring)
+    vs_look vs_ring_look(const vs_ring *ring, uint64_t position, void *record, size_t *size, uint64_t *next)
+
+    # log.h
+    ctypedef struct vs_journal_options:
+        uint64_t ring_bytes
+        vs_policy policy
+        uint64_t block_ns
+    ctypedef struct vs_journal:
+        vs_ring ring
+        vs_policy policy
+        uint32_t record_bytes
+        vs_counter *suppressed
+    ctypedef struct vs_logger:
+        const vs_threshold *threshold
+        uint8_t name_size
+        char *name
+    ctypedef struct vs_field:
+        pass
+    ctypedef struct vs_limiter:
+        uint64_t limit
+        uint64_t period_ns
+    vs_status vs_journal_open(vs_registry *registry, const vs_journal_options *options, vs_journal **out)
+    void vs_journal_close(vs_journal *journal)
+    vs_bool vs_journal_put(const vs_journal *journal, vs_level level, const void *record, size_t size)
+    vs_put vs_journal_try_put(const vs_journal *journal, vs_level level, const void *record, size_t size)
+    vs_status vs_log_set_vault(vs_text vault)
+    vs_text vs_log_vault()
+    void vs_log_set_span(uint64_t trace_high, uint64_t trace_low, uint64_t span)
+    vs_status vs_logger_open(const vs_journal *journal, vs_text name, vs_logger **out)
+    void vs_logger_close(vs_logger *logger)
+    vs_bool vs_log_enabled(const vs_logger *logger, vs_level level)
+    vs_field vs_field_null(const char *key)
+    vs_field vs_field_bool(const char *key, vs_bool value)
+    vs_field vs_field_i64(const char *key, int64_t value)
+    vs_field vs_field_u64(const char *key, uint64_t value)
+    vs_field vs_field_f64(const char *key, double value)
+    vs_field vs_field_text(const char *key, const char *text)
+    vs_field vs_field_text_of(const char *key, vs_text text)
+    vs_field vs_field_bytes(const char *key, const void *data, size_t size)
+    vs_field vs_field_json(const char *key, vs_text json)
+    vs_bool vs_log(const vs_logger *logger, vs_level level, const char *message, ...)
+    vs_bool vs_log_write(const vs_logger *logger, vs_level level, const char *message, const vs_field *fields)
+    vs_bool vs_limiter_pass(vs_limiter *limiter, int64_t now_ns, uint64_t *suppressed)
+
+    # drain.h
+    ctypedef struct vs_cursor:
+        pass
+    ctypedef struct vs_batch:
+        const char *data
+        size_t size
+        uint64_t *records
+    ctypedef enum vs_pump:
+        VS_PUMP_IDLE
+        VS_PUMP_LIMIT
+        VS_PUMP_STOPPED
+        VS_PUMP_ERROR
+    ctypedef struct vs_pump_options:
+        uint64_t file_bytes
+        int64_t wait_ns
+        int64_t run_ns
+        vs_bool sync
+    ctypedef struct vs_word32:
+        pass
+    vs_bool vs_drain_claim(vs_journal *journal)
+    vs_status vs_cursor_open(vs_journal *journal, vs_text name, vs_cursor **out)
+    void vs_cursor_close(vs_cursor *cursor, vs_bool forget)
+    vs_bool vs_cursor_take(vs_cursor *cursor, size_t bytes, vs_batch *batch)
+    void vs_cursor_done(vs_cursor *cursor)
+    void vs_cursor_drop(vs_cursor *cursor)
+    vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *options, const vs_word32 *stop)
+    vs_bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *stop)
+    vs_bool vs_drain_reached(const vs_journal *journal, uint64_t position)
+    void vs_cursor_counts(const vs_cursor *cursor, uint64_t *written, uint64_t *missed)
+    vs_bool vs_journal_take_drops(vs_journal *journal, uint64_t *drops)

@@ -65,7 +65,7 @@ template <typename SUITE, int THREADS> struct machine : rl::test_suite<SUITE, TH
 
     void open(uint32_t stripes)
     {
-        vs_arena_options options = {stripes, 65536};
+        vs_arena_options options = {stripes, 65536, 0};
         RL_ASSERT(vs_arena_open(&options, &arena) == VS_OK);
     }
 

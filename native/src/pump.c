@@ -1,0 +1,111 @@
+/* Lines to the end of a file, batch after batch, and what to do about a batch that was half written when its process was killed.
+ *
+ * Before a batch is written, the cursor's words in the ring say which file it goes to, from which offset on, and how long it is; after
+ * it is written, that it was. So the next process sees in the file itself how far the last one came. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cursor.h"
+
+enum { BATCH_BYTES = 256 << 10 };
+
+static uint64_t inode_of(const struct stat *status)
+{
+    uint64_t inode = (uint64_t)status->st_ino ^ (uint64_t)status->st_dev << 40;
+    return inode != 0 ? inode : 1;
+}
+
+/* What became of the batch that the last process was writing. */
+static bool settle(vs_cursor *cursor, int fd, const struct stat *status)
+{
+    vs_cursor_words *words = cursor->words;
+    uint64_t offset = vs_load_relaxed(&words->offset), bytes = vs_load_relaxed(&words->bytes), size = (uint64_t)status->st_size;
+    bool is_here = vs_load_relaxed(&words->inode) == inode_of(status) && size >= offset;
+    if (is_here && size < offset + bytes && size != offset && ftruncate(fd, (off_t)offset) != 0)
+        return false;
+    if (is_here && size >= offset + bytes)
+        vs_store_release(&words->acked, vs_load_relaxed(&words->taken)); /* L14: it is whole */
+    else
+        vs_store_relaxed(&words->taken, vs_load_relaxed(&words->acked)); /* it is given again */
+    cursor->unsure = false;
+    return true;
+}
+
+/* Takes a batch that is to land at the end of the file. False: there is none. */
+static bool take(vs_cursor *cursor, const struct stat *status)
+{
+    uint64_t end;
+    vs_landing landing = {inode_of(status), (uint64_t)status->st_size};
+    cursor->landed = 0;
+    return vs_cursor_prepare(cursor, BATCH_BYTES, &end) && vs_cursor_commit(cursor, end, &landing);
+}
+
+/* A batch that was begun on a file which is not this one goes to this one, whole. */
+static void redirect(vs_cursor *cursor, const struct stat *status)
+{
+    vs_cursor_words *words = cursor->words;
+    if (cursor->landed != 0 && vs_load_relaxed(&words->inode) == inode_of(status))
+        return;
+    cursor->landed = 0;
+    vs_store_relaxed(&words->inode, inode_of(status));
+    vs_store_relaxed(&words->offset, (uint64_t)status->st_size);
+}
+
+/* A full disk may have taken a part of a line. It is taken back, so that the file ends with a whole one; unless somebody else has
+ * written there since. */
+static void take_back(vs_cursor *cursor, int fd)
+{
+    struct stat status;
+    uint64_t offset = vs_load_relaxed(&cursor->words->offset);
+    if (cursor->landed != 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+        (uint64_t)status.st_size == offset + cursor->landed && ftruncate(fd, (off_t)offset) == 0)
+        cursor->landed = 0;
+}
+
+static bool write_batch(vs_cursor *cursor, int fd, bool sync)
+{
+    while (cursor->landed < cursor->lines.size) {
+        ssize_t written = write(fd, cursor->lines.data + cursor->landed, cursor->lines.size - cursor->landed);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            int error = written < 0 ? errno : ENOSPC;
+            take_back(cursor, fd);
+            errno = error;
+            return false;
+        }
+        cursor->landed += (size_t)written;
+    }
+    return !sync || fdatasync(fd) == 0 || errno == EINVAL || errno == EROFS; /* the last two: a pipe, a device */
+}
+
+vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *options, const vs_word32 *stop)
+{
+    int64_t began = vs_clock_monotonic_ns();
+    for (;;) {
+        struct stat status;
+        if (fstat(fd, &status) != 0)
+            return VS_PUMP_ERROR;
+        if (cursor->unsure && !settle(cursor, fd, &status))
+            return VS_PUMP_ERROR;
+        if (cursor->has_batch) {
+            redirect(cursor, &status);
+        } else if (!take(cursor, &status)) {
+            if (vs_load_relaxed((vs_word32 *)stop) != 0)
+                return VS_PUMP_STOPPED;
+            if (!vs_cursor_wait(cursor, options->wait_ns, stop))
+                return vs_load_relaxed((vs_word32 *)stop) != 0 ? VS_PUMP_STOPPED : VS_PUMP_IDLE;
+            continue;
+        }
+        size_t bytes = cursor->lines.size;
+        if (!write_batch(cursor, fd, options->sync))
+            return VS_PUMP_ERROR;
+        vs_cursor_done(cursor);
+        if (options->file_bytes != 0 && (uint64_t)status.st_size + bytes >= options->file_bytes)
+            return VS_PUMP_LIMIT;
+        if (vs_clock_monotonic_ns() - began >= options->run_ns)
+            return VS_PUMP_LIMIT;
+    }
+}

@@ -1,0 +1,1 @@
+"""What is decided from values: logs, traces, health, alerts."""

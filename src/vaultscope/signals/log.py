@@ -67,6 +67,9 @@ class Sink:
     def close(self) -> None:
         """After the last round."""
 
+    def after_fork(self) -> None:
+        """In the child of a fork, before it is used there: its threads, and who held its locks, are gone."""
+
 
 class _Worker(threading.Thread):
     """A sink's thread."""
@@ -284,7 +287,9 @@ class Journal:
         drops = self.native.take_drops()
         if drops:
             severe = "error" in drops or "fatal" in drops
-            self.own.log("error" if severe else "warn", "Log records dropped", dropped=drops, total=sum(drops.values()))
+            self.own.log(
+                "error" if severe else "warn", "Log records dropped", dropped=drops, total=sum(drops.values())
+            )
 
     def _collect(self) -> None:
         written = self._counter("vaultscope.log.written", "Log records that a sink has written", "level")
@@ -305,6 +310,9 @@ class Journal:
         """In the child of a fork: its threads are gone; its sinks are not."""
         self._lock = threading.Lock()
         sinks = self.sinks
+        for sink in sinks:
+            with suppress(Exception):
+                sink.after_fork()
         self._workers = {sink.name: self._start(sink) for sink in sinks}
 
 

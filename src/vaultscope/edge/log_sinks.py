@@ -47,6 +47,10 @@ class MemorySink(Sink):
             self.forgotten += max(0, len(self._records) + len(new) - (self._records.maxlen or 0))
             self._records.extend(new)
 
+    def after_fork(self) -> None:
+        """The child has a copy of what was kept."""
+        self._mutex = threading.Lock()
+
     def clear(self) -> None:
         """Forgets all, and that it did."""
         with self._mutex:

@@ -37,6 +37,9 @@ cdef class NativeJournal:
         logger.owner = self
         logger.threshold = logger.logger.threshold
         logger.fields = b""
+        if self.registry.permanent and vs_load_relaxed(&immortals) < IMMORTALS_MAX:  # immortal.pxi
+            vs_add_relaxed(&immortals, 1)
+            vs_immortalise(<PyObject *>logger)
         return logger
 
     def cursor(self, str name) -> Cursor:

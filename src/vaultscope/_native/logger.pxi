@@ -290,22 +290,26 @@ cdef inline void put_draft(Draft *draft, NativeJournal owner, vs_level level) no
 
 
 cdef PyObject *log_call(Logger logger, vs_level level, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
+    """Raises what is no Exception alone: KeyboardInterrupt, which is the host's."""
     cdef Draft draft
     cdef vs_text message, name
     cdef uint64_t suppressed = 0
     cdef bytes kept
-    if logger.repeats is not None and not logger.repeats.passes(<object>args[0] if n != 0 else None, &suppressed):
-        vs_counter_inc(logger.owner.journal.suppressed[<int>level])
-        return vs_none()
-    message.data = vs_ascii(args[0], &message.size) if n != 0 else NULL
-    if message.data == NULL:
-        kept = log_text(<object>args[0]) if n != 0 else b""
-        message = borrow(kept)
     name.data, name.size = logger.logger.name, logger.logger.name_size
-    draft_begin(&draft, logger.owner.journal.record_bytes, name, vs_log_vault(), message)
+    message.data = vs_ascii(args[0], &message.size) if n != 0 else NULL
+    draft.heap = NULL
     try:
+        if logger.repeats is not None and not logger.repeats.passes(<object>args[0] if n != 0 else None, &suppressed):
+            vs_counter_inc(logger.owner.journal.suppressed[<int>level])
+            return vs_none()
+        if message.data == NULL:
+            kept = log_text(<object>args[0]) if n != 0 else b""
+            message = borrow(kept)
+        draft_begin(&draft, logger.owner.journal.record_bytes, name, vs_log_vault(), message)
         draft_call(&draft, logger, args, n, names, suppressed)
         put_draft(&draft, logger.owner, level)
+    except Exception:
+        vs_counter_inc(logger.owner.journal.dropped[<int>level])  # no memory for what it takes to say it
     finally:
         draft_end(&draft)
     return vs_none()

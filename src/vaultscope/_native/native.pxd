@@ -343,6 +343,7 @@ cdef extern from "vaultscope.h" nogil:
         vs_ring ring
         vs_policy policy
         uint32_t record_bytes
+        vs_counter *dropped
         vs_counter *suppressed
     ctypedef struct vs_logger:
         const vs_threshold *threshold

@@ -1,4 +1,7 @@
-"""What becomes of a field's value that the native logger does not know: a text, bytes, or JSON. Nothing here raises."""
+"""What becomes of a field's value that the native logger does not know: a text, bytes, or JSON.
+
+Nothing here raises.
+"""
 
 from __future__ import annotations
 

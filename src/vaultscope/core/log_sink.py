@@ -1,0 +1,180 @@
+"""Sinks of a log, and the thread that each of them has.
+
+A sink that fails or hangs holds up nobody but itself: its thread takes records out of the ring for it alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from vaultscope._native._core import Counter, Cursor, Logger, NativeJournal
+from vaultscope.errors import BusyError
+
+__all__ = ["Sink", "SinkCounters", "SinkThread", "in_sink_thread"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TURN = 0.25  # seconds that a sink waits for records before it looks at what else there is to do
+_BACK_OFF = (0.05, 5.0)
+
+
+class Sink:
+    """Where records go. Subclass it and write `write`; `name` must be unique in the journal.
+
+    All but flush, reopen and close is called in the sink's own thread.
+    """
+
+    name: str
+
+    def write(self, lines: bytes, records: Mapping[str, int]) -> None:
+        """Puts lines of JSON where they should be, all or none of them; `records` says how many there are of
+        each level. What it raises is counted, and the same lines are given again, after 50 ms at first and
+        5 s at last."""
+        raise NotImplementedError
+
+    def step(self, cursor: Cursor) -> None:
+        """One round: takes what there is, writes it and acknowledges it. A sink that has a faster way, or
+        something to do from time to time, overrides it; it must return within a second or so."""
+        cursor.wait(_TURN)
+        batch = cursor.take()
+        if batch is not None:
+            self.write(batch.lines, batch.records)
+            cursor.done()
+
+    def flush(self) -> None:
+        """Makes sure of what was written. Any thread."""
+
+    def reopen(self) -> None:
+        """Asks the sink to open its file again, since it was moved away. Any thread."""
+
+    def close(self) -> None:
+        """After the last round."""
+
+    def after_fork(self) -> None:
+        """In the child of a fork, before it is used there: its threads, and who held its locks, are gone."""
+
+
+class SinkCounters:
+    """What became of the records of one sink: families of counters, by sink and level (errors: by sink)."""
+
+    def __init__(self, name: str, written: Counter, missed: Counter, errors: Counter) -> None:
+        self._name = name
+        self._families = (written, missed)
+        self._counted: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        self._errors = errors.labels(name)
+
+    def follow(self, cursor: Cursor) -> None:
+        """Counts what is new since the last time."""
+        for family, before, now in zip(self._families, self._counted, cursor.counts(), strict=True):
+            for level, count in now.items():
+                family.labels(self._name, level).inc(count - before.get(level, 0))
+            before.update(now)
+
+    def error(self) -> None:
+        """Counts a failure."""
+        self._errors.inc()
+
+
+class SinkThread(threading.Thread):
+    """Drains a journal into a sink until it is stopped.
+
+    own: the logger that tells of the sink's failures.
+    """
+
+    def __init__(self, native: NativeJournal, sink: Sink, own: Logger, counters: SinkCounters) -> None:
+        super().__init__(name=f"vaultscope-log {sink.name}", daemon=True)
+        self.sink = sink
+        self.cursor: Cursor | None = None
+        self._native = native
+        self._own = own
+        self._counters = counters
+        self._error = ""
+        self._stopping = threading.Event()
+        self._deadline = 0.0
+
+    def open(self) -> bool:
+        """Makes this process the one that drains. False: another one does; its place is taken when it ends.
+        Raises LimitError."""
+        try:
+            self.cursor = self._native.cursor(self.sink.name)
+        except BusyError:
+            return False
+        return True
+
+    def run(self) -> None:
+        """The thread."""
+        while self.cursor is None:
+            if self._stopping.wait(_TURN):
+                return
+            try:
+                self.open()
+            except Exception as error:
+                self.failed(error)
+        back_off = 0.0
+        while not self._stopping.is_set():
+            if self._step(self.cursor):
+                back_off = 0.0
+                self._tell_of_drops(self.cursor)
+            else:
+                back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
+                self._stopping.wait(back_off)
+        self.cursor.stop()
+        while self.cursor.wait(0.0) and time.monotonic() < self._deadline:
+            if not self._step(self.cursor):
+                time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
+
+    def _step(self, cursor: Cursor) -> bool:
+        try:
+            self.sink.step(cursor)
+        except Exception as error:
+            self.failed(error)
+            return False
+        finally:
+            self._counters.follow(cursor)
+        if self._error:
+            self._error = ""
+            self._own.info("Log sink works again", sink=self.sink.name)
+        return True
+
+    def failed(self, error: Exception) -> None:
+        """Counts a failure, and logs it for the other sinks: once, as long as it is the same one."""
+        self._counters.error()
+        text = f"{type(error).__qualname__}: {error}"
+        if text != self._error:
+            self._error = text
+            self._own.error("Log sink failed", sink=self.sink.name, error=text)
+
+    def _tell_of_drops(self, cursor: Cursor) -> None:
+        """One record about what was dropped, once nothing is left to be drained: when the flood is over."""
+        drops = {} if cursor.wait(0.0) else self._native.take_drops()
+        if drops:
+            level = "error" if "error" in drops or "fatal" in drops else "warn"
+            self._own.log(level, "Log records dropped", dropped=drops, total=sum(drops.values()))
+
+    def stop(self, timeout: float) -> None:
+        """Has what is left written, for as long as the time allows, and ends. Returns at once."""
+        self._deadline = time.monotonic() + timeout
+        self._stopping.set()
+        if self.cursor is not None:
+            self.cursor.stop()
+
+    def finish(self, *, give_up: bool, forget: bool) -> bool:
+        """After the thread has ended. `give_up`: what is left is counted as missed, as nobody will come for it.
+        False: something was left."""
+        if self.cursor is None:
+            return True
+        left = self.cursor.wait(0.0)
+        while give_up and self.cursor.take() is not None:
+            self.cursor.drop()
+        self._counters.follow(self.cursor)
+        self.cursor.close(forget)
+        self.cursor = None
+        return not left
+
+
+def in_sink_thread() -> bool:
+    """Whether the caller is a sink at work. What a sink logs must not come back to it."""
+    return isinstance(threading.current_thread(), SinkThread)

@@ -47,7 +47,8 @@ typedef enum vs_field_type {
     VS_FIELD_F64 = 4,
     VS_FIELD_TEXT = 5,  /* UTF-8, or what claims to be; shown as a JSON string, bad bytes as U+FFFD */
     VS_FIELD_BYTES = 6, /* shown as lower-case hexadecimal digits */
-    VS_FIELD_JSON = 7,  /* one JSON value; shown as it is if it is valid, else as the string that its text is */
+    VS_FIELD_JSON = 7,  /* one JSON value; shown as it is, without newlines, if it is valid and no number in it is too large for a
+                           double (which strict parsers refuse); else as the string that its text is */
     VS_FIELD_END = 255  /* of an array of vs_field */
 } vs_field_type;
 
@@ -74,14 +75,16 @@ typedef struct vs_log_writer {
     uint32_t message_size;
 } vs_log_writer;
 
-/* Begins with the three texts; a message that is too long is cut at a character, and marked. */
+/* Begins with the three texts. A message that is too long is cut at a character, and marked; the names are cut at their limits,
+ * silently. `capacity` counts up to VS_LOG_BYTES_MAX, in eights. One thread; never fails; takes no memory. So do the next two. */
 VS_API void vs_log_begin(vs_log_writer *writer, char *data, size_t capacity, vs_text logger, vs_text vault, vs_text message);
 
-/* Adds a field: value_size bytes at `value`. A text or bytes that have no room are cut at a character, and marked; another value
- * is left out, and counted. `was_cut`: the value is a part of one already. */
+/* Adds a field: value_size bytes at `value`. A text, bytes or JSON that are longer than VS_VALUE_BYTES_MAX, or have no room, are cut at a
+ * character, and marked; any other value that has none, or has not the size or the type of one, is left out, and counted. A key is cut at
+ * VS_KEY_BYTES_MAX; an empty one is legal. `was_cut`: the value is a part of one already. */
 VS_API void vs_log_add(vs_log_writer *writer, vs_text key, vs_field_type type, const void *value, size_t value_size, bool was_cut);
 
-/* Adds fields that were written before: those of `from`. */
+/* Adds fields that were written before: those of another record, by vs_log_fields. Where not all have room, as vs_log_add does. */
 VS_API void vs_log_add_all(vs_log_writer *writer, const char *fields, size_t size, uint16_t count);
 
 /* Where the fields of a record begin that is being written. */
@@ -98,15 +101,18 @@ VS_API void vs_log_end(vs_log_writer *writer, vs_level level, uint64_t trace_hig
 /* Appends the record as one line of strict JSON, newline included:
  *   {"time":"2026-01-31T23:59:59.123456789Z","level":"info","logger":"cas","message":"...","vault":"...","pid":1,"thread":2,
  *    "trace_id":"32 hex digits","span_id":"16 hex digits", then the fields, then "truncated":["key"],"omitted":1}
- * vault and the ids, the last two, and an empty logger's name are there only if there is something to say. A field whose name is one of
- * these gets underscores at its end. Of several fields of one name the last one is shown. A number that JSON does not know is a
- * string: "NaN", "Infinity", "-Infinity". NUL and other control characters are escaped. A message that was cut ends with
- * an ellipsis, as does a text, and "truncated" names it.
- * Whatever the bytes are, the line is valid JSON: bytes that are no record make one of level "error" and message "unreadable record",
- * and the answer is false, as it is where there is no memory (out->failed). Any thread; no lock. */
+ * vault and the ids, the last two, and an empty logger's name are there only if there is something to say. No two names on a line are
+ * the same: a field whose name is one of these gets underscores at its end, as few as make it a name of its own, and of
+ * several fields of one name the last one is shown. A double has a point or an exponent; one that JSON does not know is a
+ * string: "NaN", "Infinity", "-Infinity". NUL and other control characters are escaped; what is no UTF-8 is U+FFFD, one for the longest
+ * beginning of a character. A message that was cut ends with an ellipsis, as does a text, and "truncated" names it.
+ * Whatever the bytes are, nothing outside of them is read and the line is valid JSON: bytes that are no record make one of level "error",
+ * message "unreadable record" and their "size", and the answer is false, as it is where there is no memory: then out->failed is set,
+ * and nothing was appended. Bytes behind the record are passed over. Any thread; no lock. */
 VS_API bool vs_log_render_json(const void *record, size_t size, vs_buffer *out);
 
-/* Whether the text is one valid JSON value (RFC 8259), in UTF-8, nested at most 512 deep. */
+/* Whether the text is one valid JSON value (RFC 8259), in UTF-8, nested at most 512 deep; an escaped surrogate must have its other half.
+ * Any thread; takes no memory and no stack to speak of. */
 VS_API bool vs_json_is_valid(vs_text text);
 
 #endif

@@ -245,6 +245,7 @@ cdef extern from "vaultscope.h" nogil:
     ctypedef struct vs_buffer:
         char *data
         size_t size
+        vs_bool failed
     void vs_buffer_free(vs_buffer *buffer)
     ctypedef enum vs_text_format:
         VS_PROMETHEUS_0_0_4

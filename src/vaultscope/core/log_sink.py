@@ -107,12 +107,13 @@ class SinkThread(threading.Thread):
     def run(self) -> None:
         """The thread."""
         while self.cursor is None:
-            if self._stopping.wait(_TURN):
-                return
             try:
-                self.open()
+                is_open = self.open()
             except Exception as error:
+                is_open = False
                 self.failed(error)
+            if not is_open and self._stopping.wait(_TURN):
+                return
         back_off = 0.0
         while not self._stopping.is_set():
             if self._step(self.cursor):
@@ -162,7 +163,7 @@ class SinkThread(threading.Thread):
             self.cursor.stop()
 
     def finish(self, *, give_up: bool, forget: bool) -> bool:
-        """After the thread has ended. `give_up`: what is left is counted as missed, as nobody will come for it.
+        """After the thread has ended. `give_up`: what is left is counted as missed: nobody will come for it.
         False: something was left."""
         if self.cursor is None:
             return True

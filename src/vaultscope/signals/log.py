@@ -111,8 +111,8 @@ class Journal:
         return self._end([thread], timeout, forget=True)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Writes what is left, for `timeout` seconds at most, and closes all sinks. False: something was left;
-        in an arena's file it stays, for the next process. Loggers still work; so does add_sink."""
+        """Writes what is left, for `timeout` seconds at most, and closes all sinks. False: something was
+        left; in an arena's file it stays, for the next process. Loggers still work; so does add_sink."""
         with self._lock:
             threads = list(self._threads.values())
             self._threads.clear()

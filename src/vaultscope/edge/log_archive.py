@@ -154,12 +154,16 @@ class LogArchive:
     def _tidy_quietly(self) -> None:
         with contextlib.suppress(OSError):  # of this thread alone: the vault's own work comes first
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        try:
-            is_done, self.last_error = self.tidy(), None
-        except OSError as error:
-            is_done, self.last_error = False, error
-        # Again after a while in any case: files grow too old.
-        self._due = min(self._due, self._ticks() + (_AGAIN_SECONDS if is_done else _RETRY_SECONDS))
+        while not self._stopping:
+            try:
+                is_done, self.last_error = self.tidy(), None
+            except OSError as error:
+                is_done, self.last_error = False, error
+            # Again after a while in any case: files grow too old. At once if one was rotated meanwhile.
+            self._due = min(self._due, self._ticks() + (_AGAIN_SECONDS if is_done else _RETRY_SECONDS))
+            if self._due > self._ticks():
+                return
+            self._due = float("inf")
 
     def tidy(self) -> bool:
         """Removes files that are too many or too old, then compresses the others. False: one is in use, and

@@ -7,7 +7,8 @@ The convention, and there is no way around it for Python:
 - Every ```` ```c ```` block that defines ``main`` is compiled against the installed headers and library, and
   run.
 - A ```` ```console ```` block is run when the line before it is ``<!-- test -->``: each line that begins with
-  ``$ `` is a command for bash and must succeed. The lines below a command, if there are any, are its output.
+  ``$ `` is a command for bash and must succeed; lines that begin with ``> `` belong to it. The lines below a
+  command, if there are any, are its output.
 - ``<!-- ci: demo -->`` and ``<!-- ci: test -->`` are the two commands that a new reader runs. Each block
   holds one command. They are run by .ci/run, in new environments, since they install the project.
 
@@ -48,9 +49,10 @@ class Block:
 
     @property
     def commands(self) -> list[tuple[str, str]]:
-        """Of a console block: each command and the output that is shown for it."""
-        pieces = re.split(r"^\$ ", self.body, flags=re.M)[1:]
-        return [(command, shown) for command, _, shown in (piece.partition("\n") for piece in pieces)]
+        """Of a console block: each command and the output that is shown for it. A command goes on in lines that
+        begin with ``> ``."""
+        pieces = re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", self.body, flags=re.M)
+        return [(re.sub(r"^> ", "", command, flags=re.M).rstrip("\n"), shown) for command, shown in pieces]
 
 
 def blocks(text: str) -> list[Block]:

@@ -18,6 +18,7 @@ from vaultscope.core.registry import Registry
 from vaultscope.edge.demo import Demo, Options, open_store, standard_library
 from vaultscope.edge.demo_view import TerminalView
 from vaultscope.edge.http import MetricsServer
+from vaultscope.edge.log_command import logs
 from vaultscope.edge.stop import StopSignal
 from vaultscope.errors import VaultscopeError
 
@@ -51,6 +52,9 @@ def vaultscope() -> None:
         if reconfigure := getattr(stream, "reconfigure", None):
             # A name that the terminal cannot show is no reason to fail.
             reconfigure(errors="backslashreplace")
+
+
+vaultscope.add_command(logs)
 
 
 @vaultscope.command()

@@ -17,7 +17,7 @@ from typing import Any
 
 from vaultscope.core.json_codec import dumps, loads
 
-__all__ = ["render_line"]
+__all__ = ["harmless", "render_human", "render_line"]
 
 # C0, DEL, C1 (of which U+009B begins a sequence as ESC [ does), line separators, directions, lone surrogates.
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
@@ -49,24 +49,32 @@ def render_line(line: bytes, *, colour: bool = False) -> str:
         line: The record as one line of JSON. One that cannot be read is shown as it is, made harmless.
         colour: Whether to set it off with ANSI escape sequences.
     """
-    paint = _coloured if colour else _bare
     try:
         record = loads(line)
     except ValueError:
         record = None
     if not isinstance(record, dict):
-        return _harmless(line.decode("utf-8", "replace").rstrip("\n")) + "\n"
-    return _render(record, paint)
+        return harmless(line.decode("utf-8", "replace").rstrip("\n")) + "\n"
+    return render_human(record, colour=colour)
 
 
-def _render(record: Mapping[str, Any], paint: Paint) -> str:
-    level = _harmless(str(record.get("level", "")))
+def render_human(record: Mapping[str, Any], *, colour: bool = False, dated: bool = False) -> str:
+    """The text of a record, newline included.
+
+    Args:
+        record: As its line of JSON says it.
+        colour: Whether to set it off with ANSI escape sequences.
+        dated: Whether to show the day, too.
+    """
+    paint = _coloured if colour else _bare
+    level = harmless(str(record.get("level", "")))
+    time = str(record.get("time", ""))
     parts = [
-        paint(_DIM, _harmless(str(record.get("time", ""))[11:23])),
+        paint(_DIM, harmless(f"{time[:10]} {time[11:23]}" if dated else time[11:23])),
         paint(_LEVEL_COLOURS.get(level, ""), level.upper().ljust(_LEVEL_WIDTH)),
     ]
-    message = _harmless(str(record.get("message", "")))
-    logger = _harmless(str(record.get("logger", "")))
+    message = harmless(str(record.get("message", "")))
+    logger = harmless(str(record.get("logger", "")))
     parts.append(f"{paint(_DIM, logger + ':')} {message}" if logger else message)
     tracebacks = []
     for key, value in record.items():
@@ -79,24 +87,25 @@ def _render(record: Mapping[str, Any], paint: Paint) -> str:
     text = " ".join(parts) + "\n"
     for traceback in tracebacks:
         text += "".join(
-            f"    {paint(_RED, _harmless(each.expandtabs(4)))}\n"
+            f"    {paint(_RED, harmless(each.expandtabs(4)))}\n"
             for each in traceback.rstrip("\n").split("\n")
         )
     return text
 
 
 def _value(value: object) -> str:
-    return _word(value) if isinstance(value, str) else _harmless(dumps(value).decode())
+    return _word(value) if isinstance(value, str) else harmless(dumps(value).decode())
 
 
 def _word(text: str) -> str:
     """The text as it is if it is plainly one word, else in quotes."""
     if _PLAIN.fullmatch(text) and not _HARMFUL.search(text):
         return text
-    return _harmless(dumps(text).decode())
+    return harmless(dumps(text).decode())
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """The text with an escape in place of each character that a terminal would obey."""
     return _HARMFUL.sub(_show, text)
 
 

@@ -1,0 +1,168 @@
+"""Lines of a log as records, and which of them are wanted: by level, logger, field and time."""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from vaultscope._native._core import LEVELS
+from vaultscope.core.json_codec import dumps, loads
+
+__all__ = ["Entry", "FieldTest", "LogFilter", "parse_moment", "read_entry", "time_ns"]
+
+SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+SECOND_NS = 1_000_000_000
+SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9})\d*)?)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
+)
+ALIASES = {"warning": "warn", "critical": "fatal"}
+RANKS = {name: rank for rank, name in enumerate(LEVELS)}
+MISSING = object()
+
+
+class Entry(NamedTuple):
+    """A line of a log.
+
+    time_ns: since 1970, UTC; of a line that does not tell, the time of the one before it.
+    line: as it was read, without the newline.
+    record: None if it is no JSON object.
+    """
+
+    time_ns: int
+    line: bytes
+    record: dict[str, Any] | None
+
+
+def read_entry(line: bytes, before_ns: int) -> Entry | None:
+    """What a line says; None of one that is blank. before_ns: the time of the entry before it."""
+    try:
+        record = loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if isinstance(record, dict):
+        at_ns = time_ns(record.get("time"))
+        return Entry(before_ns if at_ns is None else at_ns, line, record)
+    return Entry(before_ns, line, None) if line.strip() else None
+
+
+def time_ns(text: object) -> int | None:
+    """Nanoseconds since 1970 of a time in ISO 8601; one without an offset is UTC, as all that we write. None
+    if it is no such time."""
+    match = MOMENT.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    day, clock, fraction, offset = match.groups()
+    try:
+        seconds = _seconds(day, clock or "00:00:00")
+    except ValueError:
+        return None
+    if offset and offset not in "Zz":
+        shift = int(offset[1:3]) * 3600 + int(offset[-2:]) * 60
+        seconds -= shift if offset[0] == "+" else -shift
+    return seconds * SECOND_NS + int((fraction or "").ljust(9, "0"))
+
+
+@lru_cache(1024)  # the lines of one second follow each other
+def _seconds(day: str, clock: str) -> int:
+    year, month, date = map(int, day.split("-"))
+    hour, minute, second = map(int, f"{clock}:00".split(":")[:3])
+    if not (1 <= month <= 12 and 1 <= date <= 31 and hour <= 23 and minute <= 59 and second <= 60):
+        raise ValueError(f"{day} {clock}")
+    return timegm((year, month, date, hour, minute, second))
+
+
+def parse_moment(text: str, now_ns: int) -> int:
+    """Nanoseconds since 1970 of what --since is given: `90s`, `10m`, `2h`, `1d`, `1w` before now, or a time
+    in ISO 8601, UTC unless it says otherwise. Raises ValueError."""
+    if match := SPAN.fullmatch(text):
+        return now_ns - int(float(match[1]) * SPANS[match[2]] * SECOND_NS)
+    moment = time_ns(text)
+    if moment is None:
+        raise ValueError(f"{text!r} is neither a span such as 10m nor a time such as 2026-01-31T23:59:59")
+    return moment
+
+
+class FieldTest:
+    """Whether a record has a field, and, if a value is asked for, whether it is that: `path` or `path=value`.
+
+    A path goes down objects and lists by dots; a name that holds dots itself is found first. A value is
+    compared as it is written in JSON, a text without its quotes.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.path, equals, value = text.partition("=")
+        self.value = value if equals else None
+
+    def __call__(self, record: dict[str, Any]) -> bool:
+        """Whether the record passes."""
+        found = _look_up(record, self.path)
+        return found is not MISSING and (self.value is None or _as_text(found) == self.value)
+
+
+def _look_up(value: object, path: str) -> object:
+    if isinstance(value, dict) and path in value:
+        return value[path]
+    at = path.find(".")
+    while at >= 0:
+        inner = MISSING
+        if isinstance(value, dict):
+            inner = value.get(path[:at], MISSING)
+        if inner is not MISSING and (found := _look_up(inner, path[at + 1 :])) is not MISSING:
+            return found
+        at = path.find(".", at + 1)
+    if isinstance(value, list):
+        first, _, rest = path.partition(".")
+        if first.isdecimal() and int(first) < len(value):
+            return _look_up(value[int(first)], rest) if rest else value[int(first)]
+    return MISSING
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else dumps(value).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class LogFilter:
+    """Which lines are wanted. All that is asked for must hold; of loggers, one of them.
+
+    level: at least this one.
+    loggers: each with those below it: `cas` is `cas.gc`, too.
+    fields: see FieldTest.
+    since_ns, until_ns: since 1970; the first is included, the second is not.
+    only_json: no line that is no record.
+    """
+
+    level: str | None = None
+    loggers: tuple[str, ...] = ()
+    fields: tuple[FieldTest, ...] = ()
+    since_ns: int | None = None
+    until_ns: int | None = None
+    only_json: bool = False
+
+    def __call__(self, entry: Entry) -> bool:
+        """Whether the entry is wanted."""
+        if self.since_ns is not None and entry.time_ns < self.since_ns:
+            return False
+        if self.until_ns is not None and entry.time_ns >= self.until_ns:
+            return False
+        record = entry.record
+        if record is None:
+            return not (self.only_json or self.level is not None or self.loggers or self.fields)
+        if self.level is not None and _rank(record.get("level")) < RANKS[self.level]:
+            return False
+        if self.loggers and not self._is_logger(str(record.get("logger", ""))):
+            return False
+        return all(test(record) for test in self.fields)
+
+    def _is_logger(self, name: str) -> bool:
+        return any(name == each or name.startswith(f"{each}.") or not each for each in self.loggers)
+
+
+def _rank(level: object) -> int:
+    """Of a record's level, whoever wrote it; what is no level is below all."""
+    name = level.lower() if isinstance(level, str) else ""
+    return RANKS.get(ALIASES.get(name, name), -1)

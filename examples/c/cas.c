@@ -54,7 +54,10 @@ cas_result cas_put(const cas *store, const void *data, size_t size, uint8_t dige
         vs_counter_inc(store->in->duplicate);
     else
         result = commit(store, data, size, path);
-    vs_hdr_record(&store->in->put_duration, vs_clock_monotonic_ns() - start);
+    int64_t elapsed = vs_clock_monotonic_ns() - start;
+    vs_hdr_record(&store->in->put_duration, elapsed);
+    vs_log(store->in->log, result == CAS_OK ? VS_DEBUG : VS_ERROR, result == CAS_OK ? "Object stored" : "Object not stored",
+           vs_field_bytes("hash", digest, 32), vs_field_u64("size", size), vs_field_f64("duration_ms", (double)elapsed / 1e6));
     return result;
 }
 
@@ -92,5 +95,8 @@ cas_result cas_get(const cas *store, const uint8_t digest[32], void **data, size
     int64_t start = vs_clock_monotonic_ns();
     cas_result result = read_and_verify(store, digest, data, size);
     vs_hdr_record(&store->in->get_duration, vs_clock_monotonic_ns() - start);
+    if (result != CAS_OK)
+        vs_log(store->in->log, result == CAS_NOT_FOUND ? VS_INFO : VS_ERROR, "Object not read",
+               vs_field_bytes("hash", digest, 32), vs_field_bool("corrupt", result == CAS_CORRUPT));
     return result;
 }

@@ -64,6 +64,10 @@ vs_status instruments_open(instruments *in)
         status = hdr_of(in->registry, (vs_text)TEXT("cas.put.duration"), (vs_text)TEXT("Put latency"), &in->put_duration);
     if (status == VS_OK)
         status = hdr_of(in->registry, (vs_text)TEXT("cas.get.duration"), (vs_text)TEXT("Get latency"), &in->get_duration);
+    if (status == VS_OK)
+        status = vs_journal_open(in->registry, NULL, &in->journal);
+    if (status == VS_OK)
+        status = vs_logger_open(in->journal, (vs_text)TEXT("cas"), &in->log);
     return status;
 }
 

@@ -1,4 +1,4 @@
-/* The store's metrics: declared once, then used through handles that are plain structs. */
+/* The store's metrics and its logger: declared once, then used through handles that are plain structs. */
 #ifndef INSTRUMENTS_H
 #define INSTRUMENTS_H
 
@@ -12,10 +12,12 @@ typedef struct instruments {
     vs_counter found, not_found, corrupt;  /* cas.get.count{result} */
     vs_counter put_bytes;                  /* cas.put.bytes */
     vs_hdr put_duration, get_duration;     /* ns */
+    vs_journal *journal;
+    vs_logger *log;                        /* cas */
 } instruments;
 
-/* Declares everything in a registry of its own, in the process's arena: the file that VAULTSCOPE_ARENA names, or memory. The series are held as long as the
- * process lives: the handles stay valid. */
+/* Declares everything in a registry of its own, in the process's arena: the file that VAULTSCOPE_ARENA names, or memory. All of it is
+ * held as long as the process lives: the handles stay valid. */
 vs_status instruments_open(instruments *in);
 
 /* Writes what a scraper would read: Prometheus text 0.0.4. */

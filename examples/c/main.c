@@ -6,12 +6,15 @@
  * for one that is not there. With Linux's defaults up to 64 threads own a stripe; more are exact too.
  *
  * With VAULTSCOPE_ARENA=FILE in the environment the metrics lie in that file, for `vaultscope serve --arena FILE` to show
- * while this runs and afterwards, and each run counts on from the last. */
+ * while this runs and afterwards, and each run counts on from the last.
+ * With VAULTSCOPE_LOG=FILE the log is written there, as lines of JSON; VAULTSCOPE_LOG_LEVEL=debug has a line for each object. Without, the
+ * last records stay in the arena, for `vaultscope logs FILE`. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cas.h"
+#include "log_writer.h"
 
 enum { THREADS_MAX = 1024 };
 
@@ -69,6 +72,12 @@ int main(int count, char **arguments)
         fprintf(stderr, "vaultscope %s: %s %s\n", vs_version(), vs_status_text(status), vs_arena_reason());
         return 1;
     }
+    log_writer writer;
+    const char *log = getenv("VAULTSCOPE_LOG");
+    if (log != NULL && !log_writer_start(&writer, in.journal, log)) {
+        fprintf(stderr, "%s: the log cannot be written\n", log);
+        return 1;
+    }
     cas store = {arguments[1], &in};
     static pthread_t running[THREADS_MAX];
     static worker workers[THREADS_MAX];
@@ -83,6 +92,8 @@ int main(int count, char **arguments)
         pthread_join(running[i], NULL);
         failed = failed || workers[i].failed;
     }
+    if (log != NULL && !log_writer_stop(&writer))
+        fprintf(stderr, "%s: the end of the log could not be written\n", log);
     if (failed) {
         fprintf(stderr, "%s: an object could not be stored or was not read back\n", arguments[1]);
         return 1;

@@ -6,6 +6,7 @@ The examples are built as their own first lines say, and run.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -143,6 +144,20 @@ def test_the_store_in_c(way: str, python: Path, examples: Path, tmp_path: Path) 
     objects = [path for path in (tmp_path / "store").iterdir() if len(path.name) == 64]
     assert len(objects) == OBJECTS // 2 + THREADS * (OBJECTS - OBJECTS // 2)
     assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in objects)
+
+
+def test_the_store_in_c_writes_its_log(python: Path, examples: Path, tmp_path: Path) -> None:
+    """The C example, by one line for the compiler, logs each object once, as JSON that says which it was."""
+    flags = " ".join(config(python, "--includes", "--libs"))
+    run("bash", "-euc", f"cc -O2 -Wall -Wextra -Werror c/*.c -o {tmp_path}/cas {flags}", cwd=examples)
+    log = tmp_path / "cas.log"
+    store_in_c(tmp_path / "cas", tmp_path / "store", VAULTSCOPE_LOG=str(log), VAULTSCOPE_LOG_LEVEL="debug")
+    records = [json.loads(line) for line in log.read_bytes().splitlines()]
+    stored = [record for record in records if record["message"] == "Object stored"]
+    assert len(stored) == THREADS * OBJECTS
+    assert {record["hash"] for record in stored} == {path.name for path in (tmp_path / "store").iterdir()}
+    assert [record["corrupt"] for record in records if record["level"] == "info"] == [False] * THREADS
+    assert len(records) == len(stored) + THREADS
 
 
 def test_the_store_in_c_served_by_python(python: Path, examples: Path, tmp_path: Path) -> None:

@@ -141,7 +141,9 @@ VS_API bool vs_log_write(const vs_logger *logger, vs_level level, const char *me
 
 #define VS_LOG_END_ ((vs_field){.type = VS_FIELD_END})
 #define VS_LOG_CALL_(logger, level, message, ...) \
-    (vs_log_enabled((logger), (level)) && vs_log_write((logger), (level), (message), (const vs_field[]){__VA_ARGS__}))
+    vs_log_result_(vs_log_enabled((logger), (level)) && \
+                   vs_log_write((logger), (level), (message), (const vs_field[]){__VA_ARGS__}))
+static inline bool vs_log_result_(bool logged) { return logged; } /* who does not look at it is not warned */
 /* vs_log(logger, level, message, field...): logs unless it is below the level. True: the record is in the ring. */
 #define vs_log(logger, ...) VS_LOG_CALL_((logger), __VA_ARGS__, VS_LOG_END_)
 

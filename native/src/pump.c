@@ -88,8 +88,11 @@ vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *options
         struct stat status;
         if (fstat(fd, &status) != 0)
             return VS_PUMP_ERROR;
-        if (cursor->unsure && !settle(cursor, fd, &status))
-            return VS_PUMP_ERROR;
+        if (cursor->unsure) {
+            if (!settle(cursor, fd, &status))
+                return VS_PUMP_ERROR;
+            continue; /* the file may be shorter now, and the next batch says where it begins */
+        }
         if (cursor->has_batch) {
             redirect(cursor, &status);
         } else if (!take(cursor, &status)) {

@@ -175,6 +175,7 @@ class LogArchive:
         failure = None
         is_done = True
         kept, surplus = self._divided()
+        kept.sort(key=lambda each: not (each.plain and each.packed))  # first what a crash left twice
         work_of = [*((each, self._remove) for each in surplus), *((each, self._pack) for each in kept)]
         for rotated, work in work_of:
             if self._stopping:
@@ -251,8 +252,8 @@ class LogArchive:
                 return not os.path.lexists(plain)
             if rotated.packed:  # under its final name it is whole
                 _unlink(plain)
-            elif self.compress is not None and not self._compress(fd, plain, part):
-                return False
+            elif self.compress is not None:
+                return self._compress(fd, plain, part)
             _unlink(part)
         return True
 
@@ -273,10 +274,8 @@ class LogArchive:
                         packed.write(chunk)
                 _dress(file, status)
             os.rename(part, plain + _PACKED)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(part)  # on a full disk, room
-            raise
+        finally:
+            _unlink(part)  # if it is still there, it will not be finished
         _sync_folder(self._folder)
         _unlink(plain)
         return True

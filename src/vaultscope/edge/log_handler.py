@@ -80,7 +80,8 @@ class Handler(logging.Handler):
                 message = record.getMessage()
             except Exception:
                 message = record.msg
-                fields["args"] = record.args
+                if record.args:
+                    fields["args"] = record.args
             getattr(logger, level)(message, **fields)
         except Exception:
             self.handleError(record)

@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from log_follower import DEADLINE, LogFollower
 
-COMMAND = (sys.executable, "-c", "from vaultscope.edge.cli import main; main()", "logs", "--json", "-f")
-TIMEOUT = 60.0
 NOON = "2026-01-31T12:00:00.000000000Z"
 
 
 def line(message: str, level: str = "info", at: str = NOON) -> bytes:
     record = {"time": at, "level": level, "logger": "cas", "message": message, "pid": 7, "thread": 8}
     return json.dumps(record).encode() + b"\n"
-
-
-class Followed:
-    """The command at work; next() is the message of the next line that it shows."""
-
-    def __init__(self, *arguments: str | Path, stdin: int = subprocess.DEVNULL) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert self.process.stdout is not None and self.process.stderr is not None
-        self.out, self.errors = self.process.stdout, self.process.stderr
-
-    def next(self) -> str:
-        guard = threading.Timer(TIMEOUT, self.process.kill)
-        guard.start()
-        shown = self.out.readline()
-        guard.cancel()
-        assert shown, f"it is gone: {self.errors.read()!r}"
-        return str(json.loads(shown)["message"])
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, bytes, bytes]:
-        """What it ends with after a signal: the status, the rest of its output, what it said on stderr."""
-        self.process.send_signal(number)
-        out, errors = self.process.communicate(timeout=TIMEOUT)
-        return self.process.returncode, out, errors
-
-
-@contextlib.contextmanager
-def following(*arguments: str | Path, stdin: int = subprocess.DEVNULL) -> Iterator[Followed]:
-    followed = Followed(*arguments, stdin=stdin)
-    try:
-        yield followed
-    finally:
-        followed.process.kill()
-        followed.process.wait()
-        followed.out.close()
-        followed.errors.close()
-        if followed.process.stdin is not None:
-            followed.process.stdin.close()
 
 
 @pytest.fixture
@@ -78,7 +34,7 @@ def append(path: Path, data: bytes) -> None:
 
 def test_what_is_appended(path: Path) -> None:
     """Lines are shown as they come, and half a line when it is whole; the end is quiet, with status 0."""
-    with following(path) as log:
+    with LogFollower(path) as log:
         assert log.next() == "first"
         append(path, line("second"))
         assert log.next() == "second"
@@ -91,7 +47,7 @@ def test_what_is_appended(path: Path) -> None:
 
 def test_interrupted(path: Path) -> None:
     """Ctrl-C is how it ends: status 0, and not a word."""
-    with following(path) as log:
+    with LogFollower(path) as log:
         assert log.next() == "first"
         assert log.end(signal.SIGINT) == (0, b"", b"")
 
@@ -100,20 +56,20 @@ def test_it_begins_near_the_end(path: Path) -> None:
     """Of what is there it shows the last ten lines, or as many as -n says, or all from --since on."""
     path.write_bytes(b"".join(line(str(n)) for n in range(30)))
     for options, first in (((), "20"), (("-n", "2"), "28"), (("--since", NOON), "0")):
-        with following(*options, path) as log:
+        with LogFollower(*options, path) as log:
             assert log.next() == first
 
 
 def test_only_what_is_wanted(path: Path) -> None:
     """Filters hold for what comes, too."""
-    with following("--level", "error", path) as log:
+    with LogFollower("--level", "error", path) as log:
         append(path, line("no") + line("yes", level="error") + line("no") + line("too", level="fatal"))
         assert [log.next(), log.next()] == ["yes", "too"]
 
 
 def test_rotated(path: Path) -> None:
     """Of a file that is renamed the rest is read, then the one that took its place, from its beginning."""
-    with following(path) as log:
+    with LogFollower(path) as log:
         assert log.next() == "first"
         append(path, line("rest") + line("half")[:-1])
         path.rename(path.with_suffix(".1"))
@@ -127,7 +83,7 @@ def test_rotated(path: Path) -> None:
 
 def test_the_writer_takes_its_time(path: Path) -> None:
     """After the rename somebody may still write to the old file: it is read until the new one is in use."""
-    with following(path) as log:
+    with LogFollower(path) as log:
         assert log.next() == "first"
         old = path.with_suffix(".1")
         path.rename(old)
@@ -143,7 +99,7 @@ def test_the_writer_takes_its_time(path: Path) -> None:
 
 def test_removed(path: Path) -> None:
     """A file that is removed is waited for."""
-    with following(path) as log:
+    with LogFollower(path) as log:
         assert log.next() == "first"
         path.unlink()
         path.write_bytes(line("again"))
@@ -152,7 +108,7 @@ def test_removed(path: Path) -> None:
 
 def test_cut(path: Path) -> None:
     """A file that is cut is read from its beginning, and stderr says so."""
-    with following(path) as log:
+    with LogFollower(path) as log:
         assert log.next() == "first"
         append(path, line("a long line to cut" * 10))
         assert log.next().startswith("a long line")
@@ -165,7 +121,7 @@ def test_several(path: Path, tmp_path: Path) -> None:
     """Several files are followed at once; what is there already comes in the order of time."""
     other = tmp_path / "other.log"
     other.write_bytes(line("earlier", at="2026-01-31T11:59:59.000000000Z"))
-    with following(path, other) as log:
+    with LogFollower(path, other) as log:
         assert [log.next(), log.next()] == ["earlier", "first"]
         append(other, line("other"))
         assert log.next() == "other"
@@ -175,7 +131,7 @@ def test_several(path: Path, tmp_path: Path) -> None:
 
 def test_a_pipe_that_ends(path: Path) -> None:
     """Standard input is shown as it comes, from its beginning; when all sources have ended, so does it."""
-    with following("-", stdin=subprocess.PIPE) as log:
+    with LogFollower("-", stdin=subprocess.PIPE) as log:
         assert log.process.stdin is not None
         for n in range(20):
             log.process.stdin.write(line(str(n)))
@@ -184,12 +140,12 @@ def test_a_pipe_that_ends(path: Path) -> None:
         log.process.stdin.write(line("half")[:-1])
         log.process.stdin.close()
         assert log.next() == "half"
-        assert log.process.wait(TIMEOUT) == 0
+        assert log.process.wait(DEADLINE) == 0
 
 
 def test_a_pipe_beside_a_file(path: Path) -> None:
     """A silent pipe does not hold up a file; one that has ended is no end."""
-    with following("-", path, stdin=subprocess.PIPE) as log:
+    with LogFollower("-", path, stdin=subprocess.PIPE) as log:
         assert log.process.stdin is not None
         assert log.next() == "first"
         append(path, line("second"))
@@ -205,15 +161,15 @@ def test_what_cannot_grow(tmp_path: Path) -> None:
     """A compressed file is shown once, in whole; then there is nothing to wait for."""
     path = tmp_path / "vault.log.gz"
     path.write_bytes(gzip.compress(line("a") + line("b")))
-    with following("--since", NOON, path) as log:
+    with LogFollower("--since", NOON, path) as log:
         assert [log.next(), log.next()] == ["a", "b"]
-        assert log.process.wait(TIMEOUT) == 0
+        assert log.process.wait(DEADLINE) == 0
 
 
 def test_nobody_reads_on(path: Path) -> None:
     """It ends when its reader does, though nothing comes that it could fail to write."""
-    with following(path) as log:
+    with LogFollower(path) as log:
         assert log.next() == "first"
         log.out.close()
-        assert log.process.wait(TIMEOUT) == 0
+        assert log.process.wait(DEADLINE) == 0
         assert log.errors.read() == b""

@@ -103,7 +103,7 @@ def logs(
       0  all was read; with --follow also after Ctrl-C or SIGTERM; or nobody reads the output any more
       1  a source could not be read to its end
       2  wrong usage, such as a SOURCE that is not there
-      4  an arena is damaged, or has no log
+      4  an arena is damaged
       130, 143  stopped before all was read, by Ctrl-C or SIGTERM
     """
     paths = sources or tuple(filter(None, (os.environ.get("VAULTSCOPE_ARENA"),)))

@@ -15,10 +15,11 @@ import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Protocol
 
 from vaultscope._native._core import NativeJournal, NativeRegistry
-from vaultscope.errors import VaultscopeError
+from vaultscope.errors import NotFoundError, VaultscopeError
 
 __all__ = [
     "ArenaSource",
@@ -247,7 +248,8 @@ class PipeSource:
 
 class ArenaSource:
     """The flight recorder: the ring in an arena's file, from the oldest record that is still in memory,
-    drained or not. It has no part in the arena. An arena that takes the file's place is read on.
+    drained or not. It has no part in the arena. An arena that takes the file's place is read on, as is a
+    log that an arena gets later.
 
     Raises OSError; ArenaError if it is none.
     """
@@ -261,9 +263,18 @@ class ArenaSource:
 
     def _open(self) -> None:
         identity = os.stat(self.name)
-        self._journal = NativeJournal(NativeRegistry(os.fsencode(self.name), True))
+        self._native = NativeRegistry(os.fsencode(self.name), True)
         self._identity = identity
+        self._journal: NativeJournal | None = None
         self._position: int | None = None
+        if self._find_journal() is None:
+            self._notice(f"{self.name} has no log yet")
+
+    def _find_journal(self) -> NativeJournal | None:
+        if self._journal is None:
+            with suppress(NotFoundError):
+                self._journal = NativeJournal(self._native)
+        return self._journal
 
     def lines(self) -> Iterator[bytes]:
         """The records up to the present end, as lines of JSON."""
@@ -277,10 +288,13 @@ class ArenaSource:
             yield from self._to_the_end()
 
     def _to_the_end(self) -> Iterator[bytes]:
-        end = self._journal.end()
+        journal = self._find_journal()
+        if journal is None:
+            return
+        end = journal.end()
         deadline = None
         while self._position is None or self._position < end:
-            what, self._position, line = self._journal.look(self._position)
+            what, self._position, line = journal.look(self._position)
             if what == "writing":
                 deadline = deadline or time.monotonic() + WRITING_SECONDS
                 if time.monotonic() > deadline:
@@ -312,4 +326,4 @@ class ArenaSource:
 
     def close(self) -> None:
         """Lets the arena go."""
-        del self._journal
+        del self._journal, self._native

@@ -39,7 +39,8 @@ class FileSink(Sink):
     a regular file is rotated; so /dev/stdout and /dev/null will do.
 
     A last line that is not whole, of a process that was killed, is cut off by the next one, if no other has
-    the file open.
+    the file open: what was torn amid another's lines stays so. Processes that are to lose and tear nothing,
+    even so, share an arena, of which one at a time writes the file.
 
     Args:
         path: The file. Its folder must exist. The absolute path is the sink's name.

@@ -68,12 +68,9 @@ bool vs_record_read(vs_record_view *view, const void *record, size_t size)
     if (size < sizeof *head)
         return false;
     memcpy(head, record, sizeof *head);
-    size_t at = sizeof *head;
-    if (head->size > size || head->size > VS_LOG_BYTES_MAX || head->size < at || head->level >= VS_LEVELS ||
-        head->message_size > head->size)
-        return false;
-    at += (size_t)head->logger_size + head->vault_size + head->message_size;
-    if (at > head->size || head->field_count > (head->size - at) / sizeof(vs_field_head))
+    uint64_t at = sizeof *head + (uint64_t)head->logger_size + head->vault_size + head->message_size;
+    if (head->size > size || head->size > VS_LOG_BYTES_MAX || head->level >= VS_LEVELS || at > head->size ||
+        head->field_count > (head->size - at) / sizeof(vs_field_head))
         return false;
     view->data = record;
     view->field_count = head->field_count;

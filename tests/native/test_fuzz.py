@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from record_bytes import BOOL, BYTES, CUT, F64, I64, JSON, TEXT, field, record
 
 SECONDS = int(os.environ.get("VAULTSCOPE_FUZZ_SECONDS", "10"))
 SOURCES = (
@@ -25,8 +26,6 @@ SOURCES = (
 )
 FLAGS = ("-std=c11", "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
 
-BOOL, I64, F64, TEXT, BYTES, JSON = 1, 2, 4, 5, 6, 7
-
 
 @pytest.fixture(scope="module", autouse=True)
 def clang() -> str:
@@ -35,11 +34,6 @@ def clang() -> str:
     if path is None:
         pytest.skip("clang is not installed")
     return path
-
-
-def field(kind: int, key: bytes, value: bytes, flags: int = 0) -> bytes:
-    """A field as it lies in a record."""
-    return struct.pack("=BBBBI", kind, flags, len(key), 0, len(value)) + key + value
 
 
 def seed() -> bytes:
@@ -51,13 +45,9 @@ def seed() -> bytes:
         field(BOOL, b"hit", b"\1"),
         field(BYTES, b"raw", b"\0\xff"),
         field(JSON, b"json", b'{"a": [1, null, true, "\\ud83d\\ude00"],\n"b": -1.5e+7}'),
-        field(TEXT, b"hash", 'quote " and \ud7ff, just below the surrogates'.encode(), flags=1),
+        field(TEXT, b"hash", 'quote " and \ud7ff, just below the surrogates'.encode(), CUT),
     ]
-    texts = b"cas" + b"main" + b"Object stored"
-    body = texts + b"".join(fields)
-    size = 56 + len(body)
-    head = struct.pack("=QQQQIIIIHHBBBB", 1, 2, 3, 4, 5, 6, size, 13, len(fields), 0, 2, 0, 3, 4)
-    return head + body
+    return record(b"Object stored", fields, logger=b"cas", vault=b"main")
 
 
 def build(clang: str, native: Path, program: Path) -> None:

@@ -278,6 +278,26 @@ static void bytes_that_are_no_fields_are_counted_and_not_followed(void)
     release(to);
 }
 
+static void a_field_that_is_longer_than_its_bytes_is_not_followed(void)
+{
+    record *from = record_of("bound"), *to = record_sized(VS_LOG_BYTES_SMALL, "", "", text_of("m"));
+    char value[1500];
+    memset(value, 'v', sizeof value);
+    add_text(from, "a", "1");
+    add_run(from, "b", VS_FIELD_TEXT, value, sizeof value);
+    add_run(from, "c", VS_FIELD_TEXT, value, sizeof value);
+    size_t size;
+    const char *fields = vs_log_fields(&from->writer, &size);
+    char *exact = malloc(size - 1); /* one byte of the last value is missing */
+    memcpy(exact, fields, size - 1);
+    vs_log_add_all(&to->writer, exact, size - 1, from->writer.field_count);
+    CHECK_EQ(to->writer.field_count, 2);
+    CHECK_EQ(to->writer.omitted, 1);
+    free(exact);
+    release(from);
+    release(to);
+}
+
 int main(void)
 {
     a_record_is_its_texts_and_its_fields();
@@ -298,5 +318,6 @@ int main(void)
     fields_of_another_record_are_added();
     of_fields_without_room_as_many_are_added_as_fit();
     bytes_that_are_no_fields_are_counted_and_not_followed();
+    a_field_that_is_longer_than_its_bytes_is_not_followed();
     return check_report();
 }

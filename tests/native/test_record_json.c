@@ -122,6 +122,17 @@ static void doubles_parse_back_and_look_like_doubles(void)
     }
 }
 
+static void doubles_are_written_as_people_do(void)
+{
+    record *r = record_of("m");
+    add_f64(r, "a", 5.0);
+    add_f64(r, "b", 1234567.5);
+    add_f64(r, "c", 1e15);
+    add_f64(r, "d", 1e-9);
+    CHECK_SHOWS(r, "\"a\":5.0,\"b\":1234567.5,\"c\":1000000000000000.0,\"d\":1e-09}");
+    release(r);
+}
+
 static void numbers_that_json_lacks_are_strings(void)
 {
     record *r = record_of("m");
@@ -367,6 +378,20 @@ static void thousands_of_names_are_told_apart(void)
     release(r);
 }
 
+static void names_that_begin_alike_are_told_apart(void)
+{
+    char key[VS_KEY_BYTES_MAX];
+    memset(key, 'k', sizeof key);
+    record *r = record_of("");
+    for (size_t size = sizeof key / 2; size > 0; size--)
+        vs_log_add(&r->writer, (vs_text){key, size}, VS_FIELD_NULL, NULL, 0, false);
+    size_t shown = 0;
+    for (const char *at = line_of(r); (at = strstr(at, ":null")) != NULL; at++)
+        shown++;
+    CHECK_EQ(shown, sizeof key / 2);
+    release(r);
+}
+
 static void as_many_fields_as_have_room_are_shown(void)
 {
     record *r = record_of("");
@@ -444,6 +469,7 @@ int main(void)
     every_day_follows_the_one_before();
     integers_are_exact();
     doubles_parse_back_and_look_like_doubles();
+    doubles_are_written_as_people_do();
     numbers_that_json_lacks_are_strings();
     null_and_truth_are_words();
     bytes_are_hexadecimal();
@@ -462,6 +488,7 @@ int main(void)
     of_fields_of_one_name_the_last_is_shown();
     names_that_look_alike_are_one();
     thousands_of_names_are_told_apart();
+    names_that_begin_alike_are_told_apart();
     as_many_fields_as_have_room_are_shown();
     what_was_cut_ends_with_an_ellipsis_and_is_named();
     what_was_left_out_is_counted();

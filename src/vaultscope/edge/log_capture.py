@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -33,7 +34,8 @@ class _Hook:
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         if self.active and not in_sink_thread():
-            self.log(self.logger, *args, **kwargs)
+            with suppress(Exception):  # called in a way that Python never does
+                self.log(self.logger, *args, **kwargs)
         self.previous(*args, **kwargs)
 
 

@@ -19,7 +19,7 @@ from vaultscope.signals.log import Journal, Sink
 __all__ = ["FileSink", "install_sighup"]
 
 _WAIT_SECONDS = 0.25
-_RUN_SECONDS = 1.0
+_RUN_SECONDS = 0.25  # `reopen` is not to wait longer: who rotates may be about to compress
 _CHECK_SECONDS = 1.0
 _PERIODS = {"hour": 3600.0, "day": 86_400.0}
 _DURABILITIES = ("none", "interval", "batch")

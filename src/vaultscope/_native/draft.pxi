@@ -53,7 +53,10 @@ VALUE_BYTES_MAX = VS_VALUE_BYTES_MAX
 cdef inline void draft_begin(Draft *draft, size_t limit, vs_text logger, vs_text vault, vs_text message) noexcept nogil:
     draft.heap = NULL
     draft.limit = limit
-    vs_log_begin(&draft.writer, <char *>draft.small, VS_LOG_BYTES_SMALL, logger, vault, message)
+    if message.size > VS_LOG_BYTES_SMALL // 2 and draft_takes_heap(draft):
+        vs_log_begin(&draft.writer, draft.heap, limit, logger, vault, message)
+    else:
+        vs_log_begin(&draft.writer, <char *>draft.small, VS_LOG_BYTES_SMALL, logger, vault, message)
 
 
 cdef inline void draft_end(Draft *draft) noexcept nogil:
@@ -61,11 +64,15 @@ cdef inline void draft_end(Draft *draft) noexcept nogil:
         vs_raw_free(draft.heap)
 
 
-cdef void draft_grow(Draft *draft) noexcept nogil:
+cdef bint draft_takes_heap(Draft *draft) noexcept nogil:
     if draft.heap != NULL or draft.limit <= VS_LOG_BYTES_SMALL:
-        return
+        return False
     draft.heap = <char *>vs_raw_malloc((draft.limit + 7) & ~<size_t>7)
-    if draft.heap != NULL:
+    return draft.heap != NULL
+
+
+cdef void draft_grow(Draft *draft) noexcept nogil:
+    if draft_takes_heap(draft):
         memcpy(draft.heap, draft.writer.data, draft.writer.size)
         draft.writer.data = draft.heap
         draft.writer.capacity = draft.limit
@@ -132,8 +139,13 @@ cdef int draft_odd(Draft *draft, vs_text key, object value) except -1:
 
 cdef bytes log_text(object text):
     """Any object as UTF-8 for a message, a key or a name: what a text cannot hold becomes U+FFFD. NUL stays."""
-    if not isinstance(text, str):
-        text = field_encoder(text)[1].decode("utf-8", "replace")
+    if isinstance(text, (bytes, bytearray)):
+        text = text.decode("utf-8", "replace")
+    elif not isinstance(text, str):
+        try:
+            text = str(text)
+        except Exception:
+            text = object.__repr__(text)
     try:
         return (<str>text).encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,6 @@
 # Loggers: a call copies its record into the journal's ring, and returns. The methods are installed as those of hot.pxi are.
+from sys import exc_info as current_exception
+
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New
 
 LEVELS = tuple([vs_level_name(<vs_level>i).decode() for i in range(VS_LEVELS)])
@@ -72,10 +74,16 @@ def set_log_vault(str vault) -> None:
     check(vs_log_set_vault(borrow(data)), "the vault's name, of 255 bytes at most,")
 
 
+cdef bint find_level(object level, vs_level *found) except -1:
+    if not isinstance(level, str):
+        return False
+    cdef bytes data = utf8(level)
+    return vs_level_parse(borrow(data), found)
+
+
 cdef vs_level level_of(object level) except *:
     cdef vs_level found
-    cdef bytes data = utf8(level)
-    if not vs_level_parse(borrow(data), &found):
+    if not find_level(level, &found):
         raise DeclarationError(f"{level!r} is no level; it is one of {', '.join(LEVELS)}, off")
     return found
 
@@ -105,13 +113,13 @@ cdef class Repeats:
         cdef Repeat repeat
         try:
             repeat = self.of(message)
-        except TypeError:  # it has no hash
+        except Exception:  # it has no hash, or one that fails
             repeat = self.of(None)
         if self.every == 0:
             return vs_limiter_pass(&repeat.limiter, vs_clock_monotonic_ns(), suppressed)
-        at = vs_add_relaxed(&repeat.calls, 1) % self.every
-        suppressed[0] = self.every - 1 if at == 0 and vs_load_relaxed(&repeat.calls) > 1 else 0
-        return at == 0
+        before = vs_add_relaxed(&repeat.calls, 1)
+        suppressed[0] = self.every - 1 if before != 0 else 0
+        return before % self.every == 0
 
 
 @cython.final
@@ -122,6 +130,7 @@ cdef class Repeat:
 
 
 @cython.final
+@cython.no_gc_clear  # it ends before its journal does
 cdef class Logger:
     """Logs under a name, with fields that are bound. Get it from `get_logger`; methods never raise.
 
@@ -132,11 +141,16 @@ cdef class Logger:
     cdef vs_logger *logger
     cdef const vs_threshold *threshold
     cdef bytes fields
-    cdef uint16_t field_count
+    cdef uint16_t field_count, omitted
     cdef Repeats repeats
+    cdef Logger origin  # whose vs_logger this is; None: its own
 
     def __init__(self):
         raise TypeError("a logger comes from get_logger")
+
+    def __dealloc__(self):
+        if self.origin is None and self.logger != NULL:
+            vs_logger_close(self.logger)
 
     @property
     def name(self) -> str:
@@ -155,13 +169,16 @@ cdef class Logger:
         cdef const char *data
         draft_begin(&draft, self.owner.journal.record_bytes, none, none, none)
         try:
-            draft_bound(&draft, self)
+            if self.field_count != 0:
+                draft_grow(&draft)
+                draft_bound_but(&draft, self, {log_text(key) for key in fields})
             for key, value in fields.items():
                 draft_field(&draft, key, value)
             data = vs_log_fields(&draft.writer, &size)
             other = copy_of(self)
             (<Logger>other).fields = data[:size]
             (<Logger>other).field_count = draft.writer.field_count
+            (<Logger>other).omitted = draft.writer.omitted
             return other
         finally:
             draft_end(&draft)
@@ -202,7 +219,8 @@ cdef class Logger:
 cdef Logger copy_of(Logger logger):
     cdef Logger other = Logger.__new__(Logger)
     other.owner, other.logger, other.threshold = logger.owner, logger.logger, logger.threshold
-    other.fields, other.field_count, other.repeats = logger.fields, logger.field_count, logger.repeats
+    other.origin = logger if logger.origin is None else logger.origin
+    other.fields, other.field_count, other.omitted, other.repeats = logger.fields, logger.field_count, logger.omitted, logger.repeats
     return other
 
 
@@ -212,11 +230,35 @@ cdef Logger with_repeats(Logger logger, Repeats repeats):
     return other
 
 
+cdef Logger with_field(Logger logger, str key, object value):
+    """A logger for one call; without the field if there is no memory for it."""
+    try:
+        return logger.bind(**{key: value})
+    except Exception:
+        return logger
+
+
 cdef inline void draft_bound(Draft *draft, Logger logger) noexcept:
     if logger.field_count != 0:
         if draft.writer.size + PyBytes_GET_SIZE(logger.fields) > draft.writer.capacity:
             draft_grow(draft)
         vs_log_add_all(&draft.writer, PyBytes_AS_STRING(logger.fields), PyBytes_GET_SIZE(logger.fields), logger.field_count)
+    draft.writer.omitted += logger.omitted
+
+
+cdef void draft_bound_but(Draft *draft, Logger logger, set names):
+    """The bound fields whose names are none of these: a name that is bound over and over takes room once."""
+    cdef const char *at = PyBytes_AS_STRING(logger.fields)
+    cdef const char *end = at + PyBytes_GET_SIZE(logger.fields)
+    cdef const char *name
+    cdef vs_field_head head
+    while at != end:
+        memcpy(&head, at, sizeof(head))
+        name = at + sizeof(head)
+        if name[:head.key_size] not in names:
+            vs_log_add_all(&draft.writer, at, sizeof(head) + head.key_size + head.value_size, 1)
+        at = name + head.key_size + head.value_size
+    draft.writer.omitted += logger.omitted
 
 
 # ---- the call ----
@@ -262,11 +304,11 @@ cdef int draft_call(Draft *draft, Logger logger, PyObject *const *args, Py_ssize
 
 
 cdef int draft_exception(Draft *draft, object exc_info) except -1:
-    if exc_info is True:
-        exc_info = sys_exception()
+    if type(exc_info) is bool or type(exc_info) is int:
+        exc_info = current_exception()[1] if exc_info else None
     elif isinstance(exc_info, tuple) and len(exc_info) == 3:
         exc_info = exc_info[1]
-    if exc_info is not None and exc_info is not False:
+    if exc_info is not None:
         draft_field(draft, "exception", exc_info)
     return 0
 
@@ -347,15 +389,11 @@ cdef PyObject *log_at(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObj
     """log(level, message, **fields). A level that is none is an error of its own, told in the record."""
     cdef vs_level level = VS_ERROR
     cdef Logger logger = <Logger>self
-    if n != 0:
-        try:
-            level = level_of(<object>args[0])
-        except DeclarationError:
-            logger = logger.bind(unknown_level=<object>args[0])
-        if level == VS_OFF:
-            return vs_none()
-    if not passes(logger, level):
+    cdef bint is_known = n == 0 or find_level(<object>args[0], &level)
+    if level == VS_OFF or not passes(logger, level):
         return vs_none()
+    if not is_known:
+        logger = with_field(logger, "unknown_level", <object>args[0])
     return log_call(logger, level, args + 1 if n != 0 else args, n - 1 if n != 0 else 0, names)
 
 
@@ -364,9 +402,9 @@ cdef PyObject *hot_exception(PyObject *self, PyObject *const *args, Py_ssize_t n
 
 
 cdef PyObject *log_exception(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
-    exception = sys_exception()
-    logger = <Logger>self
-    return log_call(logger.bind(exception=exception) if exception is not None else logger, VS_ERROR, args, n, names)
+    exception = current_exception()[1]
+    logger = <Logger>self if exception is None else with_field(<Logger>self, "exception", exception)
+    return log_call(logger, VS_ERROR, args, n, names)
 
 
 ctypedef PyObject *(*LogCall)(Logger, vs_level, PyObject *const *, Py_ssize_t, PyObject *) noexcept
@@ -387,11 +425,6 @@ cdef extern from *:
     PyObject *vs_type_of(PyObject *object)
     Py_ssize_t vs_tuple_size(PyObject *tuple)
     PyObject *vs_tuple_item(PyObject *tuple, Py_ssize_t i)
-
-
-cdef object sys_exception():
-    from sys import exc_info
-    return exc_info()[1]
 
 
 cdef void install_log_methods() except *:

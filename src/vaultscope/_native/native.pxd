@@ -300,6 +300,9 @@ cdef extern from "vaultscope.h" nogil:
         VS_FIELD_BYTES
         VS_FIELD_JSON
         VS_FIELD_END
+    ctypedef struct vs_field_head:
+        uint8_t key_size
+        uint32_t value_size
     ctypedef struct vs_log_writer:
         char *data
         size_t capacity

@@ -8,6 +8,7 @@ cdef class Batch:
 
 
 @cython.final
+@cython.no_gc_clear  # it ends before its journal does
 cdef class Cursor:
     """A sink's place in a journal. See native/include/vaultscope/drain.h."""
     cdef vs_cursor *cursor

@@ -9,7 +9,6 @@ cdef class NativeJournal:
     only read holds no log."""
     cdef vs_journal *journal
     cdef NativeRegistry registry
-    cdef char record[VS_LOG_BYTES_MAX]
 
     def __cinit__(self, NativeRegistry registry not None, str policy="drop", ring_bytes=0, block_ms=100.0):
         cdef vs_journal_options options
@@ -29,7 +28,7 @@ cdef class NativeJournal:
         if self.journal != NULL:
             vs_journal_close(self.journal)
 
-    def logger(self, str name) -> Logger:
+    def logger(self, str name not None) -> Logger:
         """A logger of that name. Raises DeclarationError if it has more than 255 bytes."""
         cdef bytes data = log_text(name)
         cdef Logger logger = Logger.__new__(Logger)
@@ -74,7 +73,8 @@ cdef class NativeJournal:
         cdef uint64_t following = at
         cdef size_t size = 0
         cdef vs_buffer line
-        cdef vs_look seen = vs_ring_look(&self.journal.ring, at, self.record, &size, &following)
+        cdef char record[VS_LOG_BYTES_MAX]
+        cdef vs_look seen = vs_ring_look(&self.journal.ring, at, record, &size, &following)
         if seen == VS_LOOK_VOID:
             return ("void", following, b"")
         if seen == VS_LOOK_LOST:
@@ -83,7 +83,7 @@ cdef class NativeJournal:
             return ("end" if seen == VS_LOOK_END else "writing", at, b"")
         memset(&line, 0, sizeof(line))
         try:
-            vs_log_render_json(self.record, size, &line)
+            vs_log_render_json(record, size, &line)
             if line.failed:
                 raise MemoryError
             return ("record", following, line.data[:line.size])

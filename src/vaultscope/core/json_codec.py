@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 from uuid import UUID
@@ -22,6 +24,7 @@ from uuid import UUID
 __all__ = ["canonical", "dumps", "loads"]
 
 _DEPTH_MAX = 100  # a line of JSON deeper than this is no one's friend
+_LAZY_MAX = 10_000  # of what may make its items as it is asked for them: range(10**9)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONG_DIGITS = re.compile(rb"[0-9]{19,}")
 _UNREADABLE = "\ufffd"
@@ -52,11 +55,11 @@ def dumps(value: object) -> bytes:
     if fast is not None:
         try:
             # A dataclass's repr leaves out what its author hides; its fields would not.
-            options = fast.OPT_NON_STR_KEYS | fast.OPT_PASSTHROUGH_DATACLASS
-            result: bytes = fast.dumps(value, _leaf, options)
+            result: bytes = fast.dumps(value, _leaf, fast.OPT_PASSTHROUGH_DATACLASS)
             return result
         except (TypeError, ValueError, RecursionError):
-            pass  # wider than 64 bits, a surrogate, a cycle: the slow way has a word for each
+            # Wider than 64 bits, a surrogate, a cycle, a key that is no text (as one it may be there twice):
+            pass  # the slow way has a word for each
     try:
         return _text(_plain(value, ()), sort=False)
     except Exception:  # a dict that another thread changes, or one whose methods fail
@@ -128,7 +131,7 @@ def _key(key: object) -> str:
     """As orjson has it: the key's JSON, without quotes."""
     plain = _plain(key, ())
     if isinstance(plain, str):
-        return plain
+        return _LONE_SURROGATE.sub(_UNREADABLE, plain)
     return _unfailing(key) if isinstance(plain, (list, dict)) else str(_json().dumps(plain))
 
 
@@ -141,14 +144,18 @@ def _leaf(value: object) -> Any:
             return value.isoformat()
         if isinstance(value, BaseException):
             return {"type": type(value).__qualname__, "message": str(value)}
+        if isinstance(value, Integral):  # numpy's
+            return int(value)
+        if isinstance(value, Real):
+            return float(value)
         if isinstance(value, (UUID, Decimal)):
             return str(value)
         if isinstance(value, PathLike):
             return value.__fspath__()
         if isinstance(value, Mapping):
-            return dict(value)
+            return dict(islice(value.items(), _LAZY_MAX))
         if isinstance(value, (Sequence, Set)):
-            return list(value)
+            return list(islice(value, _LAZY_MAX))
     except Exception:
         return _unfailing(value)
     return _unfailing(value)

@@ -14,8 +14,6 @@ _TEXT = _core.FIELD_TYPES["text"]
 _BYTES = _core.FIELD_TYPES["bytes"]
 _JSON = _core.FIELD_TYPES["json"]
 _MAX = _core.VALUE_BYTES_MAX
-_TRACEBACK_MAX = _MAX // 4 * 3  # as JSON it grows, and its type and message need room, too
-_MESSAGE_MAX = _MAX // 16
 
 
 def encode(value: object) -> tuple[int, bytes, bool]:
@@ -24,15 +22,20 @@ def encode(value: object) -> tuple[int, bytes, bool]:
         if isinstance(value, str):
             return _text(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
-            return _BYTES, bytes(memoryview(value).cast("B")[: _MAX + 1]), False
+            return _BYTES, _head(memoryview(value)), False
         if isinstance(value, BaseException):
-            value = _exception(value)
+            return _JSON, _exception(value), False
         data = dumps(value)
         if len(data) <= _MAX:
             return _JSON, data, False
         return _TEXT, data[:_MAX].decode("utf-8", "ignore").encode(), True
     except Exception:
-        return _TEXT, f"<{type(value).__qualname__} that cannot be shown>".encode("utf-8", "replace"), False
+        return _TEXT, _utf8(object.__repr__(value)), False
+
+
+def _head(data: memoryview) -> bytes:
+    """One byte more than is kept, so that it shows where there were more."""
+    return bytes(data.cast("B")[: _MAX + 1]) if data.c_contiguous else data.tobytes()[: _MAX + 1]
 
 
 def _text(value: str) -> tuple[int, bytes, bool]:
@@ -50,14 +53,21 @@ def _utf8(text: str) -> bytes:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-def _exception(error: BaseException) -> dict[str, str]:
+def _exception(error: BaseException) -> bytes:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
     except Exception:
         message = "<a message that cannot be shown>"
-    return {"type": name, "message": _shorten(message, _MESSAGE_MAX), "traceback": _traceback(error)}
+    traceback = _traceback(error)
+    room = _MAX - 64  # for the names of the parts
+    while True:
+        parts = (_shorten(name, room // 16), _shorten(message, room // 8), _shorten(traceback, room // 4 * 3))
+        data = dumps(dict(zip(("type", "message", "traceback"), parts, strict=True)))
+        if len(data) <= _MAX:
+            return data
+        room //= 2  # quotes and control characters are longer in JSON than they are
 
 
 def _traceback(error: BaseException) -> str:
@@ -69,7 +79,7 @@ def _traceback(error: BaseException) -> str:
         lines = traceback.format_exception(type(error), error, error.__traceback__)
     except Exception:  # its own parts fail, or its chain is too deep
         lines = traceback.format_tb(error.__traceback__)
-    return _shorten("".join(lines), _TRACEBACK_MAX)
+    return "".join(lines)
 
 
 def _shorten(text: str, size: int) -> str:

@@ -323,7 +323,7 @@ POLICIES: dict[str, int]
 FIELD_TYPES: dict[str, int]
 VALUE_BYTES_MAX: int
 current_span: ContextVar[SpanContext]
-context_level: ContextVar[int]
+context_level: ContextVar[int | None]
 
 @final
 @disjoint_base

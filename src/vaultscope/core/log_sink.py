@@ -24,7 +24,7 @@ _BACK_OFF = (0.05, 5.0)
 class Sink:
     """Where records go. Subclass it and write `write`; `name` must be unique in the journal.
 
-    All but flush, reopen and close is called in the sink's own thread.
+    All but flush and reopen is called in the sink's own thread.
     """
 
     name: str
@@ -94,6 +94,9 @@ class SinkThread(threading.Thread):
         self._error = ""
         self._stopping = threading.Event()
         self._deadline = 0.0
+        self._give_up = self._forget = False
+        self.is_whole = False
+        """Whether it has ended, and nothing was left."""
 
     def open(self) -> bool:
         """Makes this process the one that drains. False: another one does; its place is taken when it ends.
@@ -105,33 +108,49 @@ class SinkThread(threading.Thread):
         return True
 
     def run(self) -> None:
-        """The thread."""
+        """The thread. It clears up after itself: one that hung when it was stopped does so when it comes
+        back."""
+        try:
+            self._wait_for_place()
+            if self.cursor is not None:
+                self._drain(self.cursor)
+        finally:
+            self._finish()
+
+    def _wait_for_place(self) -> None:
         while self.cursor is None:
             try:
                 is_open = self.open()
             except Exception as error:
                 is_open = False
-                self.failed(error)
+                self._failed(error)
             if not is_open and self._stopping.wait(_TURN):
                 return
+
+    def _drain(self, cursor: Cursor) -> None:
         back_off = 0.0
         while not self._stopping.is_set():
-            if self._step(self.cursor):
+            if self._step(cursor):
                 back_off = 0.0
-                self._tell_of_drops(self.cursor)
+                self._tell_of_drops(cursor)
             else:
                 back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
                 self._stopping.wait(back_off)
-        self.cursor.stop()
-        while self.cursor.wait(0.0) and time.monotonic() < self._deadline:
-            if not self._step(self.cursor):
+        cursor.stop()
+        self._drain_rest(cursor)
+        self._tell_of_drops(cursor)
+        self._drain_rest(cursor)
+
+    def _drain_rest(self, cursor: Cursor) -> None:
+        while cursor.wait(0.0) and time.monotonic() < self._deadline:
+            if not self._step(cursor):
                 time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
 
     def _step(self, cursor: Cursor) -> bool:
         try:
             self.sink.step(cursor)
-        except Exception as error:
-            self.failed(error)
+        except BaseException as error:  # SystemExit, too: nobody would come for what is left
+            self._failed(error)
             return False
         finally:
             self._counters.follow(cursor)
@@ -140,10 +159,13 @@ class SinkThread(threading.Thread):
             self._own.info("Log sink works again", sink=self.sink.name)
         return True
 
-    def failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         """Counts a failure, and logs it for the other sinks: once, as long as it is the same one."""
         self._counters.error()
-        text = f"{type(error).__qualname__}: {error}"
+        try:
+            text = f"{type(error).__qualname__}: {error}"
+        except Exception:
+            text = object.__repr__(error)
         if text != self._error:
             self._error = text
             self._own.error("Log sink failed", sink=self.sink.name, error=text)
@@ -155,25 +177,42 @@ class SinkThread(threading.Thread):
             level = "error" if "error" in drops or "fatal" in drops else "warn"
             self._own.log(level, "Log records dropped", dropped=drops, total=sum(drops.values()))
 
-    def stop(self, timeout: float) -> None:
-        """Has what is left written, for as long as the time allows, and ends. Returns at once."""
+    def stop(self, timeout: float, *, give_up: bool, forget: bool) -> None:
+        """Has what is left written, for as long as the time allows, and ends. Returns at once.
+
+        give_up: what is left then is counted as missed: nobody will come for it.
+        forget: nothing is kept for the sink.
+        """
         self._deadline = time.monotonic() + timeout
+        self._give_up, self._forget = give_up, forget
         self._stopping.set()
         if self.cursor is not None:
             self.cursor.stop()
 
-    def finish(self, *, give_up: bool, forget: bool) -> bool:
-        """After the thread has ended. `give_up`: what is left is counted as missed: nobody will come for it.
-        False: something was left."""
-        if self.cursor is None:
-            return True
-        left = self.cursor.wait(0.0)
-        while give_up and self.cursor.take() is not None:
-            self.cursor.drop()
-        self._counters.follow(self.cursor)
-        self.cursor.close(forget)
-        self.cursor = None
-        return not left
+    def flush(self) -> bool:
+        """Has the sink make sure of what was written. False: it failed."""
+        try:
+            self.sink.flush()
+        except Exception as error:
+            self._failed(error)
+            return False
+        return True
+
+    def _finish(self) -> None:
+        is_whole = True
+        cursor = self.cursor
+        if cursor is not None:
+            is_whole = not cursor.wait(0.0)
+            while self._give_up and cursor.take() is not None:
+                cursor.drop()
+            self._counters.follow(cursor)
+            cursor.close(self._forget)
+        try:
+            self.sink.close()
+        except Exception as error:
+            self._failed(error)
+            is_whole = False
+        self.is_whole = is_whole
 
 
 def in_sink_thread() -> bool:

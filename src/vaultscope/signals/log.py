@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from contextvars import ContextVar
 from weakref import WeakSet
 
 from vaultscope._native import _core
@@ -25,9 +26,7 @@ __all__ = ["Journal", "Sink", "default_journal", "in_sink_thread", "level"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import Token
     from types import TracebackType
-    from typing import Any
 
 _GRACE = 0.5  # seconds for a sink's thread to see that it is to end
 _POLL = 0.002
@@ -87,8 +86,9 @@ class Journal:
                 raise DeclarationError(f"there is a log sink {sink.name!r} already")
             thread = self._thread(sink)
             thread.open()
-            self._threads[sink.name] = thread
             thread.start()
+            self._threads[sink.name] = thread
+            _at_work.add(self)
 
     def _thread(self, sink: Sink) -> SinkThread:
         written = self._counter("vaultscope.log.written", "Log records that a sink has written", "level")
@@ -105,9 +105,10 @@ class Journal:
         """Writes what is left, for `timeout` seconds at most, and closes the sink; nothing is kept for it.
         False: something was left, or it hangs. Raises DeclarationError if it is not there."""
         with self._lock:
-            thread = self._threads.pop(sink.name, None)
-        if thread is None:
-            raise DeclarationError(f"no such log sink: {sink.name!r}")
+            thread = self._threads.get(sink.name)
+            if thread is None or thread.sink is not sink:
+                raise DeclarationError(f"no such log sink: {sink.name!r}")
+            del self._threads[sink.name]
         return self._end([thread], timeout, forget=True)
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -120,22 +121,16 @@ class Journal:
 
     def _end(self, threads: list[SinkThread], timeout: float, *, forget: bool) -> bool:
         deadline = time.monotonic() + timeout
+        give_up = forget or self.registry.arena is None
         for thread in threads:
-            thread.stop(timeout)
-        whole = True
+            thread.stop(timeout, give_up=give_up, forget=forget)
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
-            if thread.is_alive():
-                whole = False  # it hangs; it is a daemon, and ends with the process
-                continue
-            give_up = forget or self.registry.arena is None
-            whole = thread.finish(give_up=give_up, forget=forget) and whole
-            try:
-                thread.sink.close()
-            except Exception as error:
-                thread.failed(error)
-                whole = False
-        return whole
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
+        if not self._threads:
+            _at_work.discard(self)
+        # One that hangs is a daemon: it ends with the process, if not before.
+        return all(thread.is_whole for thread in threads)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Waits until every sink has what was logged before, by whichever process drains. False: not in that
@@ -147,13 +142,8 @@ class Journal:
             if time.monotonic() >= deadline:
                 return False
             pause.wait(_POLL)
-        for thread in list(self._threads.values()):
-            try:
-                thread.sink.flush()
-            except Exception as error:
-                thread.failed(error)
-                return False
-        return True
+        flushed = [thread.flush() for thread in list(self._threads.values())]
+        return all(flushed)
 
     def _renew(self) -> None:
         """In the child of a fork: its threads are gone; its sinks are not."""
@@ -168,6 +158,7 @@ class Journal:
 # ---- the default journal ----
 
 _open_journals: WeakSet[Journal] = WeakSet()
+_at_work: set[Journal] = set()  # a journal with sinks ends when it is closed, or at exit, as a thread does
 _default: Journal | None = None
 _default_lock = threading.Lock()
 
@@ -193,32 +184,42 @@ def _after_fork() -> None:
     for journal in list(_open_journals):
         journal._renew()
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # its children leave without atexit
-        util.Finalize(None, _close_all, exitpriority=-100)
+    if util is not None:  # what is to be done at the end is forgotten after this, so it is said later
+        util.register_after_fork(_open_journals, _close_with_multiprocessing)
+
+
+def _close_with_multiprocessing(_: object = None) -> None:
+    """The children of multiprocessing leave without atexit."""
+    sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
 
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+if "multiprocessing.util" in sys.modules and sys.modules["multiprocessing.process"].parent_process():
+    _close_with_multiprocessing()
 
 
 # ---- the level of a context ----
 
 
+_levels: ContextVar[tuple[level, ...]] = ContextVar("vaultscope.levels", default=())
+
+
 class level:  # noqa: N801
     """Sets the level of what is logged within the block, and in the tasks that take over its context,
-    whatever the loggers' own levels are: `with level("debug"): ...`.
+    whatever the loggers' own levels are: `with level("debug"): ...`. One may be kept and used by many.
 
     Raises DeclarationError. Source: memo, Log Levels.
     """
 
     def __init__(self, name: str) -> None:
         self._number = _core.log_level_number(name)
-        self._tokens: list[Token[Any]] = []
 
     def __enter__(self) -> level:
         _core.use_context_levels()
-        self._tokens.append(_core.context_level.set(self._number))
+        _levels.set((*_levels.get(), self))
+        _core.context_level.set(self._number)
         return self
 
     def __exit__(
@@ -227,5 +228,12 @@ class level:  # noqa: N801
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(ValueError):  # a generator that is closed in another context has nothing to undo there
-            _core.context_level.reset(self._tokens.pop())
+        # Blocks may end in another order than they began (generators), or in another context: then there is
+        # nothing to undo. Tokens know neither.
+        levels = list(_levels.get())
+        for at in reversed(range(len(levels))):
+            if levels[at] is self:
+                del levels[at]
+                _levels.set(tuple(levels))
+                _core.context_level.set(levels[-1]._number if levels else None)
+                return

@@ -23,6 +23,12 @@ typedef struct vs_landing {
     uint64_t inode, offset;
 } vs_landing;
 
+/* False: it was the parent's, before a fork. */
+bool vs_cursor_is_mine(const vs_cursor *cursor);
+
+/* What became of the batch that the last process was writing: if it did not arrive, it is given again. */
+void vs_cursor_settle(vs_cursor *cursor, bool arrived);
+
 /* Formats the next batch; the tail is pinned until vs_cursor_commit, which must follow if this says true, hands it over. That
  * says false for an empty one. */
 bool vs_cursor_prepare(vs_cursor *cursor, size_t bytes, uint64_t *end);

@@ -22,6 +22,17 @@ void vs_drain_after_fork(void) { generation++; }
 
 /* ---- who drains ---- */
 
+/* From one who may have died while he formatted, and whose cursors nobody has yet. */
+static void take_over(const vs_ring *ring)
+{
+    vs_ring_words *words = ring->words;
+    uint64_t tail = vs_load_relaxed(&words->tail);
+    while ((tail & VS_TAIL_PINNED) != 0 && !vs_cas_weak_release(&words->tail, &tail, tail + VS_TAIL_PINNED)) { /* K3 */
+    }
+    for (size_t i = 0; i < VS_RING_CURSORS; i++)
+        vs_store_relaxed(&words->cursors[i].open, 0);
+}
+
 bool vs_drain_claim(vs_journal *journal)
 {
     const vs_ring *ring = &journal->ring;
@@ -36,32 +47,37 @@ bool vs_drain_claim(vs_journal *journal)
         uint32_t entry = (uint32_t)(seen >> VS_OWNER_ENTRY_SHIFT);
         if (seen != 0 && entry != 0 && entry <= ring->file->process_count && !vs_process_is_dead(ring->file, entry - 1))
             return false;
-        /* L12: acquire; pairs with L13: the cursors are as the last one left them. */
+        /* K4: acquire; pairs with K5: the cursors are as the last one left them. */
         if (vs_cas_acquire(&ring->words->drainer, &seen, mine)) {
-            vs_and_release(&ring->words->tail, ~VS_TAIL_PINNED); /* L7: it may have died while it formatted */
+            take_over(ring);
             return true;
         }
     }
 }
 
-static bool is_mine(const vs_cursor *cursor) { return cursor->generation == generation; }
+bool vs_cursor_is_mine(const vs_cursor *cursor) { return cursor->generation == generation; }
 
 /* ---- the tail; under the drain lock ---- */
 
 static void pin(const vs_ring *ring)
 {
     if (ring->drain->pins++ == 0)
-        /* Acquire with L5: records that writers forgot are charged before what is left is taken. */
-        vs_or_acquire(&ring->words->tail, VS_TAIL_PINNED);
+        /* K1: acquire; pairs with L5: a writer that had moved the tail saw the cursors as they are now. Release; pairs with L6 and K2: who
+         * finds it pinned finds the drainer, too. */
+        vs_or_acq_rel(&ring->words->tail, VS_TAIL_PINNED);
 }
 
 static void unpin(const vs_ring *ring)
 {
     if (--ring->drain->pins == 0)
-        vs_and_release(&ring->words->tail, ~VS_TAIL_PINNED); /* L7: release; pairs with L5's acquire: see there */
+        /* K3: release; pairs with L6: who moves it next sees what the cursors have taken, and overwrites nothing that is still read. */
+        vs_add_release(&ring->words->tail, VS_TAIL_PINNED);
 }
 
-static uint64_t tail_of(const vs_ring *ring) { return vs_load_acquire(&ring->words->tail) & ~VS_TAIL_PINNED; }
+static uint64_t tail_of(const vs_ring *ring)
+{
+    return vs_tail_position(vs_load_acquire(&ring->words->tail)); /* L6 */
+}
 
 /* Where all cursors have acknowledged what came before; `ahead`: the one that is furthest. */
 static uint64_t acked_by_all(const vs_ring *ring, uint64_t *ahead)
@@ -81,18 +97,27 @@ static uint64_t acked_by_all(const vs_ring *ring, uint64_t *ahead)
 
 static void advance_tail(const vs_ring *ring)
 {
-    uint64_t ahead, least = acked_by_all(ring, &ahead), tail = vs_load_relaxed(&ring->words->tail);
-    /* L8: release; pairs with L6: who writes there next does so after the records were read. */
-    while (least != UINT64_MAX && (tail & ~VS_TAIL_PINNED) < least &&
-           !vs_cas_weak_release(&ring->words->tail, &tail, least | (tail & VS_TAIL_PINNED))) {
+    uint64_t ahead, least = acked_by_all(ring, &ahead), end = vs_ring_end(ring), kept = ring->cells / LAG_SHARE;
+    uint64_t tail = vs_load_relaxed(&ring->words->tail);
+    /* L7: release; pairs with L6: who writes there next does so after the records were read. */
+    while (least <= end && vs_tail_position(tail) < least &&
+           !vs_cas_weak_release(&ring->words->tail, &tail, tail - vs_tail_position(tail) + least)) {
     }
     /* Who lags is not waited for once half of the ring is his. */
-    uint64_t end = vs_ring_end(ring), kept = ring->cells / LAG_SHARE;
-    for (uint64_t at = tail_of(ring); ring->drain->pins == 0 && at < ahead && end - at > kept; at = tail_of(ring)) {
-        uint64_t mark = vs_load_acquire(vs_ring_mark(ring, at)); /* L4 */
-        if (vs_mark_lap(mark) != vs_ring_lap(ring, at) || !vs_ring_fits(ring, at, vs_mark_cells(mark)) || !vs_ring_forget(ring, at, mark))
+    for (;;) {
+        tail = vs_load_acquire(&ring->words->tail); /* L6 */
+        uint64_t at = vs_tail_position(tail), mark = vs_load_acquire(vs_ring_mark(ring, at)); /* L4 */
+        if (at >= ahead || at >= end || end - at <= kept || vs_mark_lap(mark) != vs_ring_lap(ring, at) ||
+            !vs_ring_fits(ring, at, vs_mark_cells(mark)) || !vs_ring_forget(ring, tail, mark))
             break;
     }
+}
+
+/* Lets another process drain, if no cursor is left here. */
+static void leave_if_last(const vs_ring *ring)
+{
+    if (ring->drain->cursors == NULL && ring->file != NULL)
+        vs_store_release(&ring->words->drainer, 0); /* K5: release; pairs with K4 */
 }
 
 /* ---- opening ---- */
@@ -123,6 +148,44 @@ static vs_cursor_words *take_words(const vs_ring *ring, uint64_t name)
     return words;
 }
 
+/* What was taken and did not arrive is given again. What writers forgot of it meanwhile, since it had been taken, is missed:
+ * of each level all that was in the batch but is not in the ring any more. Pinned. */
+static void give_again(const vs_ring *ring, vs_cursor_words *words)
+{
+    uint64_t acked = vs_load_relaxed(&words->acked), taken = vs_load_relaxed(&words->taken), at = tail_of(ring);
+    uint64_t there[VS_LEVELS] = {0};
+    bool is_gone = at > acked;
+    while (is_gone && at < taken) {
+        uint64_t mark = vs_load_relaxed(vs_ring_mark(ring, at));
+        if (vs_mark_lap(mark) != vs_ring_lap(ring, at) || !vs_ring_fits(ring, at, vs_mark_cells(mark)))
+            break; /* a corrupt file */
+        there[vs_mark_level(mark)] += vs_mark_state(mark) == VS_MARK_WHOLE;
+        at += vs_mark_cells(mark);
+    }
+    for (uint32_t level = 0; is_gone && level < VS_LEVELS; level++) {
+        uint64_t were = vs_load_relaxed(&words->batch[level / 2]) >> 32 * (level % 2) & UINT32_MAX;
+        vs_add_relaxed(&words->missed[level], were > there[level] ? were - there[level] : 0);
+    }
+    vs_store_relaxed(&words->taken, acked);
+}
+
+/* A cursor that was known: goes on where it was. */
+static void resume(const vs_ring *ring, vs_cursor *cursor)
+{
+    vs_cursor_words *words = cursor->words;
+    uint64_t acked = vs_load_relaxed(&words->acked), taken = vs_load_relaxed(&words->taken);
+    if (acked > taken || taken > vs_ring_end(ring)) { /* a corrupt file */
+        taken = acked = tail_of(ring);
+        vs_store_relaxed(&words->taken, taken);
+        vs_store_relaxed(&words->acked, acked);
+    }
+    for (uint32_t level = 0; level < VS_LEVELS; level++)
+        cursor->missed_before[level] = vs_load_relaxed(&words->missed[level]);
+    cursor->unsure = acked != taken && vs_load_relaxed(&words->inode) != 0;
+    if (acked != taken && !cursor->unsure)
+        give_again(ring, words);
+}
+
 static vs_status open_words(vs_journal *journal, vs_cursor *cursor, uint64_t name)
 {
     const vs_ring *ring = &journal->ring;
@@ -136,14 +199,12 @@ static vs_status open_words(vs_journal *journal, vs_cursor *cursor, uint64_t nam
     if (cursor->words == NULL)
         cursor->words = take_words(ring, name);
     if (cursor->words != NULL) {
-        uint64_t acked = vs_load_relaxed(&cursor->words->acked), taken = vs_load_relaxed(&cursor->words->taken);
-        for (uint32_t level = 0; level < VS_LEVELS; level++)
-            cursor->missed_before[level] = vs_load_relaxed(&cursor->words->missed[level]);
-        cursor->unsure = acked != taken && vs_load_relaxed(&cursor->words->inode) != 0;
-        if (acked != taken && !cursor->unsure)
-            vs_store_relaxed(&cursor->words->taken, acked); /* it may not have arrived: it is given again */
+        resume(ring, cursor);
+        vs_store_relaxed(&cursor->words->open, 1);
     }
     unpin(ring);
+    if (cursor->words == NULL)
+        leave_if_last(ring);
     return cursor->words != NULL ? VS_OK : VS_E_FULL;
 }
 
@@ -183,13 +244,13 @@ static void let_go(vs_cursor *cursor, bool forget)
         vs_store_relaxed(&cursor->words->name, 0);
         advance_tail(ring);
     }
-    if (ring->drain->cursors == NULL && ring->file != NULL)
-        vs_store_release(&ring->words->drainer, 0); /* L13: release; pairs with L12 */
+    vs_store_relaxed(&cursor->words->open, 0);
+    leave_if_last(ring);
 }
 
 void vs_cursor_close(vs_cursor *cursor, bool forget)
 {
-    if (is_mine(cursor)) {
+    if (vs_cursor_is_mine(cursor)) {
         vs_drain_lock();
         let_go(cursor, forget);
         vs_drain_unlock();
@@ -235,7 +296,7 @@ static uint64_t format(vs_cursor *cursor, uint64_t at, size_t bytes)
 bool vs_cursor_prepare(vs_cursor *cursor, size_t bytes, uint64_t *end)
 {
     const vs_ring *ring = &cursor->journal->ring;
-    if (!is_mine(cursor))
+    if (!vs_cursor_is_mine(cursor))
         return false;
     vs_drain_lock();
     pin(ring);
@@ -256,6 +317,8 @@ bool vs_cursor_commit(vs_cursor *cursor, uint64_t end, const vs_landing *landing
     vs_store_relaxed(&words->inode, landing != NULL ? landing->inode : 0);
     vs_store_relaxed(&words->offset, landing != NULL ? landing->offset : 0);
     vs_store_relaxed(&words->bytes, cursor->lines.size);
+    for (uint32_t level = 0; level < VS_LEVELS; level += 2)
+        vs_store_relaxed(&words->batch[level / 2], cursor->records[level] | cursor->records[level + 1] << 32);
     vs_store_release(&words->taken, end); /* release, as what is said of the batch is read by who finds it unacknowledged */
     cursor->has_batch = !is_empty;
     if (is_empty)
@@ -267,13 +330,27 @@ bool vs_cursor_commit(vs_cursor *cursor, uint64_t end, const vs_landing *landing
     return !is_empty;
 }
 
+void vs_cursor_settle(vs_cursor *cursor, bool arrived)
+{
+    const vs_ring *ring = &cursor->journal->ring;
+    vs_drain_lock();
+    pin(ring);
+    if (arrived)
+        vs_store_release(&cursor->words->acked, vs_load_relaxed(&cursor->words->taken)); /* K6 */
+    else
+        give_again(ring, cursor->words);
+    unpin(ring);
+    cursor->unsure = false;
+    vs_drain_unlock();
+}
+
 bool vs_cursor_take(vs_cursor *cursor, size_t bytes, vs_batch *batch)
 {
     uint64_t end;
-    if (cursor->unsure) { /* it was being written to a file; this is none */
-        vs_store_relaxed(&cursor->words->taken, vs_load_relaxed(&cursor->words->acked));
-        cursor->unsure = false;
-    }
+    if (!vs_cursor_is_mine(cursor))
+        return false;
+    if (cursor->unsure) /* it was being written to a file; this is none */
+        vs_cursor_settle(cursor, false);
     if (!cursor->has_batch && (!vs_cursor_prepare(cursor, bytes, &end) || !vs_cursor_commit(cursor, end, NULL)))
         return false;
     batch->data = cursor->lines.data;
@@ -284,12 +361,12 @@ bool vs_cursor_take(vs_cursor *cursor, size_t bytes, vs_batch *batch)
 
 static void acknowledge(vs_cursor *cursor, uint64_t *counts)
 {
-    if (!cursor->has_batch || !is_mine(cursor))
+    if (!cursor->has_batch || !vs_cursor_is_mine(cursor))
         return;
     vs_drain_lock();
     for (uint32_t level = 0; level < VS_LEVELS; level++)
         counts[level] += cursor->records[level];
-    vs_store_release(&cursor->words->acked, vs_load_relaxed(&cursor->words->taken)); /* L14: release; pairs with L15 */
+    vs_store_release(&cursor->words->acked, vs_load_relaxed(&cursor->words->taken)); /* K6: release; pairs with K7 */
     cursor->has_batch = false;
     advance_tail(&cursor->journal->ring);
     vs_drain_unlock();
@@ -303,17 +380,17 @@ void vs_cursor_drop(vs_cursor *cursor) { acknowledge(cursor, cursor->given_up); 
 static bool has_something(const vs_cursor *cursor)
 {
     const vs_ring *ring = &cursor->journal->ring;
-    uint64_t at = next_of(cursor), mark = vs_load_relaxed(vs_ring_mark(ring, at));
-    return vs_mark_lap(mark) == vs_ring_lap(ring, at) && vs_mark_state(mark) != VS_MARK_WRITING;
+    uint64_t at = next_of(cursor), mark = vs_load_relaxed(vs_ring_mark(ring, at)), lap = vs_ring_lap(ring, at);
+    return vs_mark_lap(mark) > lap || (vs_mark_lap(mark) == lap && vs_mark_state(mark) != VS_MARK_WRITING); /* later: it was overwritten just now */
 }
 
 bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *stop)
 {
     if (cursor->has_batch || cursor->unsure)
-        return true;
+        return vs_cursor_is_mine(cursor);
     int64_t deadline = vs_clock_monotonic_ns() + wait_ns;
     /* Polls: to wake this thread, each call would have to look whether it sleeps. */
-    for (long step = WAIT_STEP_NS; is_mine(cursor); step = step * 2 < WAIT_STEP_MAX_NS ? step * 2 : WAIT_STEP_MAX_NS) {
+    for (long step = WAIT_STEP_NS; vs_cursor_is_mine(cursor); step = step * 2 < WAIT_STEP_MAX_NS ? step * 2 : WAIT_STEP_MAX_NS) {
         if (has_something(cursor))
             return true;
         int64_t left = deadline - vs_clock_monotonic_ns();
@@ -331,7 +408,8 @@ bool vs_drain_reached(const vs_journal *journal, uint64_t position)
 {
     for (size_t i = 0; i < VS_RING_CURSORS; i++) {
         vs_cursor_words *words = &journal->ring.words->cursors[i];
-        if (vs_load_relaxed(&words->name) != 0 && vs_load_acquire(&words->acked) < position) /* L15: acquire; pairs with L14 */
+        bool is_open = vs_load_relaxed(&words->name) != 0 && vs_load_relaxed(&words->open) != 0;
+        if (is_open && vs_load_acquire(&words->acked) < position) /* K7: acquire; pairs with K6 */
             return false;
     }
     return true;
@@ -350,7 +428,7 @@ void vs_cursor_counts(const vs_cursor *cursor, uint64_t written[VS_LEVELS], uint
 bool vs_journal_take_drops(vs_journal *journal, uint64_t drops[VS_LEVELS])
 {
     bool any = false;
-    for (uint32_t level = 0; level < VS_LEVELS; level++) {
+    for (uint32_t level = 0; journal->metrics[0] != NULL && level < VS_LEVELS; level++) {
         uint64_t dropped, overwritten;
         double real;
         vs_counter_read(journal->dropped[level], &dropped, &real);

@@ -1,5 +1,6 @@
 /* A journal: a ring, its counters, and what happens when it is full. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -175,26 +176,32 @@ void vs_journal_after_fork(void)
 static vs_put wait_and_put(const vs_journal *journal, vs_level level, const void *record, size_t size)
 {
     int64_t deadline = vs_clock_monotonic_ns() + (int64_t)journal->block_ns;
-    for (;;) {
+    int error = errno; /* of whom a signal handler interrupted */
+    vs_put put;
+    do {
         nanosleep(&(struct timespec){0, BLOCK_STEP_NS}, NULL);
-        vs_put put = vs_ring_put(&journal->ring, level, journal->policy, record, size);
-        if (put != VS_PUT_FULL || vs_clock_monotonic_ns() >= deadline)
-            return put;
-    }
+        put = vs_ring_put(&journal->ring, level, journal->policy, record, size);
+    } while (put == VS_PUT_FULL && vs_clock_monotonic_ns() < deadline);
+    errno = error;
+    return put;
 }
 
 vs_put vs_journal_try_put(const vs_journal *journal, vs_level level, const void *record, size_t size)
 {
+    if (VS_UNLIKELY(level >= VS_LEVELS))
+        level = VS_FATAL;
     vs_put put = vs_ring_put(&journal->ring, level, journal->policy, record, size);
     if (VS_LIKELY(put == VS_PUT_DONE))
         vs_counter_inc(journal->logged[level]);
-    else if (put == VS_PUT_REFUSED)
+    else if (put == VS_PUT_REFUSED && journal->metrics[0] != NULL) /* a journal that is only read has no counters */
         vs_counter_inc(journal->dropped[level]);
     return put;
 }
 
 bool vs_journal_put(const vs_journal *journal, vs_level level, const void *record, size_t size)
 {
+    if (VS_UNLIKELY(level >= VS_LEVELS))
+        level = VS_FATAL;
     vs_put put = vs_journal_try_put(journal, level, record, size);
     if (VS_LIKELY(put != VS_PUT_FULL))
         return put == VS_PUT_DONE;

@@ -68,7 +68,7 @@ typedef struct vault {
     char name[];
 } vault;
 
-static vault *_Atomic current_vault; /* V1: release in vs_log_set_vault; pairs with V2 in vs_log_vault */
+static vault *_Atomic current_vault; /* W1: release in vs_log_set_vault; pairs with W2 in vs_log_vault */
 
 vs_status vs_log_set_vault(vs_text name)
 {
@@ -79,13 +79,13 @@ vs_status vs_log_set_vault(vs_text name)
         return VS_E_NO_MEMORY;
     next->size = name.size;
     memcpy(next->name, name.data, name.size);
-    vs_store_release(&current_vault, next); /* V1. The last one is never freed: a call may be reading it */
+    vs_store_release(&current_vault, next); /* W1. The last one is never freed: a call may be reading it */
     return VS_OK;
 }
 
 vs_text vs_log_vault(void)
 {
-    const vault *now = vs_load_acquire(&current_vault); /* V2 */
+    const vault *now = vs_load_acquire(&current_vault); /* W2 */
     return now != NULL ? (vs_text){now->name, now->size} : (vs_text){"", 0};
 }
 

@@ -12,7 +12,12 @@ enum {
     VS_MARK_LAP_SHIFT = 28,
     VS_MARK_CELLS_MAX = (1 << 14) - 1
 };
-#define VS_TAIL_PINNED (UINT64_C(1) << 63)
+
+/* The word `tail`: a position, above it a bit that says pinned, above that how often it was unpinned, which is done by adding the bit to
+ * itself. Cursors are moved only while the tail is pinned: who finds it as he saw it before knows that they are, too.
+ * 51 bits of a position last for twenty years at three million cells a second. */
+#define VS_TAIL_PINNED (UINT64_C(1) << 51)
+static inline uint64_t vs_tail_position(uint64_t tail) { return tail & (VS_TAIL_PINNED - 1); }
 
 static inline uint64_t vs_mark(uint64_t lap, uint64_t cells, uint32_t owner, vs_level level, uint64_t state)
 {
@@ -36,9 +41,9 @@ static inline vs_word *vs_ring_mark(const vs_ring *ring, uint64_t position)
 {
     return &ring->marks[vs_ring_index(ring, position)];
 }
-static inline char *vs_ring_cell(const vs_ring *ring, uint64_t position)
+static inline vs_word *vs_ring_cell(const vs_ring *ring, uint64_t position)
 {
-    return ring->data + vs_ring_index(ring, position) * VS_RING_CELL;
+    return ring->data + vs_ring_index(ring, position) * (VS_RING_CELL / 8);
 }
 /* Whether a record that begins at `position` can be of that many cells: what a corrupt file says may lead nowhere. */
 static inline bool vs_ring_fits(const vs_ring *ring, uint64_t position, uint64_t cells)
@@ -56,8 +61,11 @@ bool vs_ring_of_file(const vs_arena *arena, vs_ring *ring);
 /* Lays out a ring over memory that is zero: words, then marks, then cells. */
 void vs_ring_lay(vs_ring *ring, vs_ring_words *words, void *marks, uint64_t cells);
 void vs_ring_start(vs_ring *ring);
-/* Moves the tail past the record there, if it is still there and not pinned, and charges those who had not taken it. */
+/* Moves the tail, a word that was loaded with acquire, past the record there, if that is still the tail and not pinned, and
+ * charges those who had not taken it. False: it is pinned. */
 bool vs_ring_forget(const vs_ring *ring, uint64_t tail, uint64_t mark);
+/* Unpins the tail for a process that died while it formatted. False: it lives. */
+bool vs_ring_unpin_dead(const vs_ring *ring, uint64_t tail);
 /* If the writer of the record at `position` is dead, makes it void. */
 bool vs_ring_bury(const vs_ring *ring, uint64_t position);
 /* Likewise all that the process of that entry + 1 was writing; it drains no more. Under the file's lock. */

@@ -4,12 +4,13 @@
  * it is written, that it was. So the next process sees in the file itself how far the last one came. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cursor.h"
 
-enum { BATCH_BYTES = 256 << 10 };
+enum { BATCH_BYTES = 256 << 10, ROOM_STEP_MS = 20 };
 
 static uint64_t inode_of(const struct stat *status)
 {
@@ -25,11 +26,7 @@ static bool settle(vs_cursor *cursor, int fd, const struct stat *status)
     bool is_here = vs_load_relaxed(&words->inode) == inode_of(status) && size >= offset;
     if (is_here && size < offset + bytes && size != offset && ftruncate(fd, (off_t)offset) != 0)
         return false;
-    if (is_here && size >= offset + bytes)
-        vs_store_release(&words->acked, vs_load_relaxed(&words->taken)); /* L14: it is whole */
-    else
-        vs_store_relaxed(&words->taken, vs_load_relaxed(&words->acked)); /* it is given again */
-    cursor->unsure = false;
+    vs_cursor_settle(cursor, is_here && size >= offset + bytes);
     return true;
 }
 
@@ -42,15 +39,18 @@ static bool take(vs_cursor *cursor, const struct stat *status)
     return vs_cursor_prepare(cursor, BATCH_BYTES, &end) && vs_cursor_commit(cursor, end, &landing);
 }
 
-/* A batch that was begun on a file which is not this one goes to this one, whole. */
+/* A batch that was begun on a file which is not this one, or which was cut off since, goes to this one, whole. */
 static void redirect(vs_cursor *cursor, const struct stat *status)
 {
     vs_cursor_words *words = cursor->words;
-    if (cursor->landed != 0 && vs_load_relaxed(&words->inode) == inode_of(status))
+    bool is_cut = S_ISREG(status->st_mode) && (uint64_t)status->st_size < vs_load_relaxed(&words->offset) + cursor->landed;
+    if (cursor->landed != 0 && !is_cut && vs_load_relaxed(&words->inode) == inode_of(status))
         return;
     cursor->landed = 0;
-    vs_store_relaxed(&words->inode, inode_of(status));
-    vs_store_relaxed(&words->offset, (uint64_t)status->st_size);
+    /* Of a process that is killed in between it is given again: no part of it is anywhere. */
+    vs_store_relaxed(&words->inode, 0);
+    vs_store_release(&words->offset, (uint64_t)status->st_size); /* in this order to who sees the words after a kill, as is the next */
+    vs_store_release(&words->inode, inode_of(status));
 }
 
 /* A full disk may have taken a part of a line. It is taken back, so that the file ends with a whole one; unless somebody else has
@@ -64,11 +64,24 @@ static void take_back(vs_cursor *cursor, int fd)
         cursor->landed = 0;
 }
 
-static bool write_batch(vs_cursor *cursor, int fd, bool sync)
+/* A pipe that does not wait, and is full: waits until somebody has read from it. */
+static bool wait_for_room(int fd, int64_t deadline, const vs_word32 *stop)
+{
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    while (vs_clock_monotonic_ns() < deadline && vs_load_relaxed((vs_word32 *)stop) == 0)
+        if (poll(&room, 1, ROOM_STEP_MS) > 0)
+            return true;
+    errno = EAGAIN;
+    return false;
+}
+
+static bool write_batch(vs_cursor *cursor, int fd, bool sync, int64_t deadline, const vs_word32 *stop)
 {
     while (cursor->landed < cursor->lines.size) {
         ssize_t written = write(fd, cursor->lines.data + cursor->landed, cursor->lines.size - cursor->landed);
         if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && wait_for_room(fd, deadline, stop))
             continue;
         if (written <= 0) {
             int error = written < 0 ? errno : ENOSPC;
@@ -83,9 +96,11 @@ static bool write_batch(vs_cursor *cursor, int fd, bool sync)
 
 vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *options, const vs_word32 *stop)
 {
-    int64_t began = vs_clock_monotonic_ns();
+    int64_t deadline = vs_clock_monotonic_ns() + options->run_ns;
     for (;;) {
         struct stat status;
+        if (!vs_cursor_is_mine(cursor))
+            return VS_PUMP_STOPPED; /* the parent's, in the child of a fork */
         if (fstat(fd, &status) != 0)
             return VS_PUMP_ERROR;
         if (cursor->unsure) {
@@ -103,12 +118,12 @@ vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *options
             continue;
         }
         size_t bytes = cursor->lines.size;
-        if (!write_batch(cursor, fd, options->sync))
+        if (!write_batch(cursor, fd, options->sync, deadline, stop))
             return VS_PUMP_ERROR;
         vs_cursor_done(cursor);
         if (options->file_bytes != 0 && (uint64_t)status.st_size + bytes >= options->file_bytes)
             return VS_PUMP_LIMIT;
-        if (vs_clock_monotonic_ns() - began >= options->run_ns)
+        if (vs_clock_monotonic_ns() >= deadline)
             return VS_PUMP_LIMIT;
     }
 }

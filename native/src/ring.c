@@ -1,7 +1,11 @@
 /* The log ring: who writes, and who looks without a part in it. The protocol is told in ring.h, its orders in MEMORY_MODEL.md. */
-#include "mark.h"
+#include <errno.h>
 
-enum { TRIES_MAX = 1 << 20, HEAD_ROOM_SHIFT = 3, STUCK_OFTEN = 256 };
+#include "mark.h"
+#include "vaultscope/record.h"
+
+enum { TRIES_MAX = 1 << 16, HEAD_ROOM_SHIFT = 3, STUCK_OFTEN = 256 };
+static vs_word32 stuck; /* how often a writer found the oldest record in the way */
 static const uint64_t BYTES_DEFAULT = UINT64_C(4) << 20, BYTES_MIN = UINT64_C(64) << 10, BYTES_MAX = UINT64_C(1) << 30;
 
 uint64_t vs_ring_cells_of(uint64_t bytes)
@@ -20,7 +24,7 @@ void vs_ring_lay(vs_ring *ring, vs_ring_words *words, void *marks, uint64_t cell
 {
     ring->words = words;
     ring->marks = marks;
-    ring->data = (char *)marks + cells * sizeof(vs_word);
+    ring->data = ring->marks + cells;
     ring->cells = cells;
     ring->shift = (uint32_t)__builtin_ctzll(cells);
 }
@@ -49,10 +53,12 @@ bool vs_ring_is_read(const vs_ring *ring)
     return false;
 }
 
-static void count(const vs_ring *ring, const vs_word *offsets, vs_level level)
+static void count(const vs_ring *ring, vs_word *offsets, vs_level level)
 {
-    vs_counter counter = {vs_load_relaxed(&((vs_word *)offsets)[level]), ring->arena};
-    if (counter.offset != 0)
+    const vs_arena *arena = vs_arena_at(ring->arena);
+    vs_counter counter = {vs_load_relaxed(&offsets[level]), ring->arena};
+    bool is_cell = arena != NULL && counter.offset % 8 == 0 && counter.offset < arena->stripe_bytes - sizeof(vs_counter_cell);
+    if (is_cell && counter.offset != 0) /* a corrupt file may say anything */
         vs_counter_inc(counter);
 }
 
@@ -60,43 +66,67 @@ bool vs_ring_forget(const vs_ring *ring, uint64_t tail, uint64_t mark)
 {
     vs_ring_words *words = ring->words;
     uint64_t expected = tail;
-    /* L5: release: who then writes there, having loaded the tail (L6), does so after the record was whole, and after its
-     * readers were through. Acquire: what cursors have taken is as of the last time that they unpinned the tail (L7). */
-    if (!vs_cas_weak_acq_rel(&words->tail, &expected, tail + vs_mark_cells(mark)))
+    bool missed[VS_RING_CURSORS], read = false, any = false;
+    if ((tail & VS_TAIL_PINNED) != 0)
+        return false;
+    /* Who missed it is found out before the tail moves, since later they may have taken what comes behind. They move only while the
+     * tail is pinned, so they are where they were if the exchange finds the tail as it was. */
+    for (size_t i = 0; i < VS_RING_CURSORS; i++) {
+        bool is_used = vs_load_relaxed(&words->cursors[i].name) != 0;
+        missed[i] = is_used && vs_load_relaxed(&words->cursors[i].taken) <= vs_tail_position(tail);
+        read = read || is_used;
+        any = any || missed[i];
+    }
+    /* L5: release; pairs with L6: who then writes there does so after its readers were through. And with K1: where
+     * a cursor is put after this was not seen above. */
+    if (!vs_cas_weak_release(&words->tail, &expected, tail + vs_mark_cells(mark)))
         return (expected & VS_TAIL_PINNED) == 0; /* another did it, or none: worth another try */
     if (vs_mark_state(mark) != VS_MARK_WHOLE)
         return true;
-    bool missed = false, read = false;
-    for (size_t i = 0; i < VS_RING_CURSORS; i++) {
-        vs_cursor_words *cursor = &words->cursors[i];
-        if (vs_load_relaxed(&cursor->name) == 0)
-            continue;
-        read = true;
-        if (vs_load_relaxed(&cursor->taken) <= tail) {
-            vs_add_relaxed(&cursor->missed[vs_mark_level(mark)], 1u);
-            missed = true;
-        }
-    }
-    if (missed || !read)
+    for (size_t i = 0; i < VS_RING_CURSORS; i++)
+        if (missed[i])
+            vs_add_relaxed(&words->cursors[i].missed[vs_mark_level(mark)], 1u);
+    if (any || !read)
         count(ring, words->overwritten, vs_mark_level(mark));
     return true;
 }
 
+/* Whether the process of that entry + 1 is. */
+static bool is_dead(const vs_ring *ring, uint64_t owner)
+{
+    if (owner == 0 || ring->file == NULL || owner > ring->file->process_count)
+        return false;
+    int error = errno; /* of whom a signal handler interrupted */
+    bool dead = vs_process_is_dead(ring->file, (uint32_t)owner - 1);
+    errno = error;
+    return dead;
+}
+
+bool vs_ring_unpin_dead(const vs_ring *ring, uint64_t tail)
+{
+    /* Relaxed, behind L6: who pinned it is the drainer that is seen here, or one before him (K1). */
+    if (!is_dead(ring, vs_load_relaxed(&ring->words->drainer) >> VS_OWNER_ENTRY_SHIFT))
+        return false;
+    vs_cas_weak_release(&ring->words->tail, &tail, tail + VS_TAIL_PINNED); /* K3 */
+    return true;
+}
+
+/* Asking the system whether a process lives costs more than a call should, each time. */
+static bool is_time_to_ask(void) { return vs_add_relaxed(&stuck, 1u) % STUCK_OFTEN == 0; }
+
 /* Makes room at the oldest end. False: that must not, or cannot, be done now. */
 static bool make_room(const vs_ring *ring, uint64_t tail)
 {
+    uint64_t at = vs_tail_position(tail);
     if ((tail & VS_TAIL_PINNED) != 0)
+        return is_time_to_ask() && vs_ring_unpin_dead(ring, tail);
+    uint64_t mark = vs_load_acquire(vs_ring_mark(ring, at)); /* L4: acquire; pairs with L3 */
+    if (vs_mark_lap(mark) != vs_ring_lap(ring, at))
+        return vs_load_relaxed(&ring->words->tail) != tail; /* another made room, and somebody wrote there already */
+    if (!vs_ring_fits(ring, at, vs_mark_cells(mark)))
         return false;
-    uint64_t mark = vs_load_acquire(vs_ring_mark(ring, tail)); /* L4: acquire; pairs with L3 */
-    if (vs_mark_lap(mark) != vs_ring_lap(ring, tail) || !vs_ring_fits(ring, tail, vs_mark_cells(mark)))
-        return false;
-    if (vs_mark_state(mark) == VS_MARK_WRITING) {
-        /* Asking the system whether the writer lives costs more than a call should, each time. */
-        static vs_word32 stuck;
-        if (vs_add_relaxed(&stuck, 1u) % STUCK_OFTEN != 0)
-            return false;
-        return vs_ring_bury(ring, tail);
-    }
+    if (vs_mark_state(mark) == VS_MARK_WRITING)
+        return is_time_to_ask() && vs_ring_bury(ring, at);
     return vs_ring_forget(ring, tail, mark);
 }
 
@@ -109,11 +139,13 @@ static vs_put begin(const vs_ring *ring, vs_level level, vs_policy policy, uint6
         vs_word *place = vs_ring_mark(ring, head);
         uint64_t seen = vs_load_relaxed(place), lap = vs_ring_lap(ring, head);
         if (vs_mark_lap(seen) == lap) { /* begun, and the head has not followed yet */
-            vs_cas_weak_relaxed(&words->head, &head, head + vs_mark_cells(seen));
+            if (!vs_ring_fits(ring, head, vs_mark_cells(seen)))
+                return VS_PUT_REFUSED; /* a corrupt file */
+            vs_cas_weak_release(&words->head, &head, head + vs_mark_cells(seen)); /* H1 */
             continue;
         }
-        uint64_t tail = vs_load_acquire(&words->tail); /* L6: acquire; pairs with L5 and L8 */
-        uint64_t oldest = tail & ~VS_TAIL_PINNED;
+        uint64_t tail = vs_load_acquire(&words->tail); /* L6: acquire; pairs with L5 and L7 */
+        uint64_t oldest = vs_tail_position(tail);
         if (vs_mark_lap(seen) > lap || oldest > head)
             continue; /* the head has moved meanwhile */
         uint64_t left = ring->cells - vs_ring_index(ring, head), pad = cells > left ? left : 0;
@@ -127,9 +159,10 @@ static vs_put begin(const vs_ring *ring, vs_level level, vs_policy policy, uint6
         uint64_t mark = pad != 0 ? vs_mark(lap, pad, 0, VS_TRACE, VS_MARK_VOID) : vs_mark(lap, cells, owner, level, VS_MARK_WRITING);
         if (!vs_cas_weak_relaxed(place, &seen, mark))
             continue;
-        /* L9: the head is behind the record before a byte of it is written: vs_ring_look relies on it. */
+        /* H1: release; pairs with H2 in vs_ring_end: who sees the head sees the marks before it. And by whomever it is moved, it is behind the
+         * record before a byte of that is written: vs_ring_look relies on it. */
         uint64_t now = head;
-        while (!vs_cas_weak_relaxed(&words->head, &now, head + run) && now == head) {
+        while (!vs_cas_weak_release(&words->head, &now, head + run) && now == head) {
         }
         if (pad != 0)
             continue;
@@ -143,18 +176,18 @@ vs_put vs_ring_put(const vs_ring *ring, vs_level level, vs_policy policy, const 
 {
     uint32_t owner = 0;
     uint64_t at, cells = (size + VS_RING_CELL - 1) / VS_RING_CELL;
-    if (size == 0 || cells > ring->cells >> (HEAD_ROOM_SHIFT + 1) || cells > VS_MARK_CELLS_MAX)
+    if (size == 0 || size > VS_LOG_BYTES_MAX || cells > ring->cells >> (HEAD_ROOM_SHIFT + 1))
         return VS_PUT_REFUSED;
     if (ring->file != NULL && (owner = ring->file->entry) == 0)
         return VS_PUT_REFUSED;
     vs_put begun = begin(ring, level, policy, cells, owner, &at);
     if (begun != VS_PUT_DONE)
         return begun;
-    vs_word *to = (vs_word *)vs_ring_cell(ring, at);
+    vs_word *to = vs_ring_cell(ring, at);
     for (size_t i = 0; i < (size + 7) / 8; i++) {
         uint64_t word;
         memcpy(&word, (const char *)record + i * 8, 8);
-        vs_store_release(&to[i], word); /* L10: release; pairs with L11: who sees it sees where the head is */
+        vs_store_release(&to[i], word); /* H3: release; pairs with H4: who sees it sees where the head is */
     }
     /* L3: release; pairs with L4: a record that is whole is seen whole. */
     vs_store_release(vs_ring_mark(ring, at), vs_mark(vs_ring_lap(ring, at), cells, owner, level, VS_MARK_WHOLE));
@@ -175,41 +208,52 @@ static bool bury(const vs_ring *ring, uint64_t position, uint64_t mark)
 bool vs_ring_bury(const vs_ring *ring, uint64_t position)
 {
     uint64_t mark = vs_load_relaxed(vs_ring_mark(ring, position));
-    uint32_t owner = vs_mark_owner(mark);
     if (vs_mark_lap(mark) != vs_ring_lap(ring, position) || vs_mark_state(mark) != VS_MARK_WRITING)
         return true; /* it is not as it was */
-    if (owner == 0 || ring->file == NULL || owner > ring->file->process_count || !vs_process_is_dead(ring->file, owner - 1))
-        return false;
-    return bury(ring, position, mark);
+    return is_dead(ring, vs_mark_owner(mark)) && bury(ring, position, mark);
 }
 
-void vs_ring_reap(const vs_ring *ring, uint32_t owner)
+/* Makes void what a dead process was writing. Its entry is going to be another's, which may live long: nothing must be
+ * missed, though others move the tail meanwhile. */
+static void bury_all(const vs_ring *ring, uint32_t owner)
 {
-    vs_ring_words *words = ring->words;
-    uint64_t token = vs_process_token(owner);
-    uint64_t at = vs_load_relaxed(&words->tail) & ~VS_TAIL_PINNED;
-    for (uint64_t begin = at; at - begin <= ring->cells;) {
+    uint64_t end = vs_ring_end(ring), at = vs_tail_position(vs_load_relaxed(&ring->words->tail));
+    while (at < end) {
         uint64_t mark = vs_load_relaxed(vs_ring_mark(ring, at));
-        if (vs_mark_lap(mark) != vs_ring_lap(ring, at) || !vs_ring_fits(ring, at, vs_mark_cells(mark)))
-            break; /* the end; or the tail has moved on meanwhile, past what was there */
+        if (vs_mark_lap(mark) != vs_ring_lap(ring, at) || !vs_ring_fits(ring, at, vs_mark_cells(mark))) {
+            uint64_t tail = vs_tail_position(vs_load_relaxed(&ring->words->tail));
+            if (tail <= at)
+                return; /* a corrupt file */
+            at = tail;
+            continue;
+        }
         if (vs_mark_state(mark) == VS_MARK_WRITING && vs_mark_owner(mark) == owner)
             while (!bury(ring, at, mark) && vs_load_relaxed(vs_ring_mark(ring, at)) == mark) {
             }
         at += vs_mark_cells(mark);
     }
-    if (vs_load_relaxed(&words->drainer) != token)
-        return;
-    vs_and_release(&words->tail, ~VS_TAIL_PINNED); /* L7 */
+}
+
+void vs_ring_reap(const vs_ring *ring, uint32_t owner)
+{
+    vs_ring_words *words = ring->words;
+    uint64_t token = vs_process_token(owner), tail;
+    bury_all(ring, owner);
+    do {
+        tail = vs_load_acquire(&words->tail); /* K2; pairs with K1: what is pinned by one who takes over just now shows him as the drainer */
+        if (vs_load_relaxed(&words->drainer) != token)
+            return;
+    } while ((tail & VS_TAIL_PINNED) != 0 && !vs_cas_weak_release(&words->tail, &tail, tail + VS_TAIL_PINNED)); /* K3 */
     vs_cas_acquire(&words->drainer, &token, 0);
 }
 
 void vs_ring_abandon(const vs_ring *ring)
 {
     vs_ring_words *words = ring->words;
-    uint64_t at = vs_load_relaxed(&words->tail) & ~VS_TAIL_PINNED;
+    uint64_t at = vs_tail_position(vs_load_relaxed(&words->tail));
     for (;;) {
         uint64_t mark = vs_load_relaxed(vs_ring_mark(ring, at));
-        if (vs_mark_lap(mark) != vs_ring_lap(ring, at))
+        if (vs_mark_lap(mark) != vs_ring_lap(ring, at) || vs_mark_cells(mark) == 0)
             break;
         if (vs_mark_state(mark) == VS_MARK_WRITING)
             vs_store_relaxed(vs_ring_mark(ring, at), mark | VS_MARK_VOID);
@@ -235,7 +279,7 @@ bool vs_ring_of_file(const vs_arena *arena, vs_ring *ring)
 
 uint64_t vs_ring_end(const vs_ring *ring)
 {
-    uint64_t at = vs_load_relaxed(&ring->words->head);
+    uint64_t at = vs_load_acquire(&ring->words->head); /* H2: acquire; pairs with H1 */
     for (uint64_t begin = at; at - begin < ring->cells;) { /* what is begun there already */
         uint64_t mark = vs_load_relaxed(vs_ring_mark(ring, at));
         if (vs_mark_lap(mark) != vs_ring_lap(ring, at) || vs_mark_cells(mark) == 0)
@@ -257,12 +301,12 @@ vs_look vs_ring_look(const vs_ring *ring, uint64_t position, void *record, size_
     if (vs_mark_state(mark) != VS_MARK_WHOLE)
         return vs_mark_state(mark) == VS_MARK_WRITING ? VS_LOOK_WRITING : VS_LOOK_VOID;
     *size = cells * VS_RING_CELL < VS_LOG_BYTES_MAX ? (size_t)(cells * VS_RING_CELL) : VS_LOG_BYTES_MAX;
-    vs_word *from = (vs_word *)vs_ring_cell(ring, position);
+    vs_word *from = vs_ring_cell(ring, position);
     for (size_t i = 0; i < *size / 8; i++) {
-        uint64_t word = vs_load_acquire(&from[i]); /* L11: acquire; pairs with L10 */
+        uint64_t word = vs_load_acquire(&from[i]); /* H4: acquire; pairs with H3 */
         memcpy((char *)record + i * 8, &word, 8);
     }
-    /* A byte of a later record would have shown us the head behind that record's end (L9). */
+    /* Relaxed, behind H4: a byte of a later record would have shown us the head behind that record's end (H1). */
     return vs_load_relaxed(&ring->words->head) <= position + ring->cells ? VS_LOOK_RECORD : VS_LOOK_LOST;
 }
 

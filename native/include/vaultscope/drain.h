@@ -17,8 +17,8 @@ typedef struct vs_cursor vs_cursor;
  * its last. */
 VS_API bool vs_drain_claim(vs_journal *journal);
 
-/* A cursor of that name, at the oldest record that is kept, or, if the name was known, behind what it had acknowledged. Cursors whose names
- * are unknown to the process that drains hold nothing up. VS_E_BUSY: another process drains, or the name is in use. VS_E_FULL: there are
+/* A cursor of that name, at the oldest record that is kept, or, if the name was known, behind what it had acknowledged. For a name that
+ * the process which drains does not use, half of the ring is kept at most. VS_E_BUSY: another process drains, or the name is in use. VS_E_FULL: there are
  * VS_RING_CURSORS. VS_E_NO_MEMORY. */
 VS_API vs_status vs_cursor_open(vs_journal *journal, vs_text name, vs_cursor **out);
 /* `forget`: the name, too, so that nothing is kept for it. */
@@ -53,14 +53,15 @@ typedef struct vs_pump_options {
     bool sync;           /* fdatasync each batch before it is acknowledged */
 } vs_pump_options;
 
-/* Writes lines to the end of a file, batch after batch: formats, writes and waits without a lock. If the process is killed meanwhile, the
+/* Writes lines to the end of a file, which must be open for appending, batch after batch: formats, writes and waits without a lock. A pipe
+ * that does not wait and is full is waited for as long as run_ns says, then EAGAIN. (SIGPIPE and SIGXFSZ are the caller's to ignore.) If the process is killed meanwhile, the
  * next one that does this with a cursor of that name, on that file, cuts off what is not whole and goes on there. */
 VS_API vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *options, const vs_word32 *stop);
 
 /* Waits until there is something to take, for `wait_ns` at most, or until *stop is set (it may be NULL). */
 VS_API bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *stop);
 
-/* Whether all of the ring's cursors that are in use, in whatever process, have acknowledged what came before `position`. */
+/* Whether all of the ring's cursors that are open, in whatever process, have acknowledged what came before `position`. */
 VS_API bool vs_drain_reached(const vs_journal *journal, uint64_t position);
 
 /* Records by level that this cursor has missed, and has handed over and acknowledged since it was opened. */

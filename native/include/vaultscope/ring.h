@@ -29,7 +29,10 @@
 #include "base.h"
 #include "level.h"
 
-enum { VS_RING_CELL = 64, VS_RING_CURSORS = 8 };
+#ifndef VS_RING_CELL /* a model makes do with less */
+#define VS_RING_CELL 64
+#define VS_RING_CURSORS 8
+#endif
 
 /* A reader that must get every record, by name; in the ring, so that it is known where it was after a crash. Positions. */
 typedef struct vs_cursor_words {
@@ -37,8 +40,9 @@ typedef struct vs_cursor_words {
     vs_word acked;  /* all before it is where it should be */
     vs_word taken;  /* all before it was handed over, and is being written */
     vs_word inode, offset, bytes; /* where what was taken is being written to: so that it is done once, whatever happens */
-    vs_word missed[VS_LEVELS]; /* records that were overwritten, or given up, before it had taken them */
-    vs_word spare[4];
+    vs_word missed[VS_LEVELS]; /* records that were overwritten before it had taken them */
+    vs_word batch[VS_LEVELS / 2]; /* how many records of each level were taken last: two levels to a word */
+    vs_word open;   /* 1: the process that drains uses it */
 } vs_cursor_words;
 
 typedef struct vs_ring_words {
@@ -48,7 +52,7 @@ typedef struct vs_ring_words {
     vs_word overwritten[VS_LEVELS]; /* offsets of counters: records that were forgotten unread */
     vs_word killed[VS_LEVELS];      /* likewise: that were begun by a process that died */
     vs_word head __attribute__((aligned(VS_CACHE_LINE)));
-    vs_word tail __attribute__((aligned(VS_CACHE_LINE))); /* its highest bit: pinned */
+    vs_word tail __attribute__((aligned(VS_CACHE_LINE))); /* a position, and whether it is pinned: vs_tail_position in mark.h */
     vs_cursor_words cursors[VS_RING_CURSORS] __attribute__((aligned(VS_CACHE_LINE)));
 } vs_ring_words;
 
@@ -74,7 +78,7 @@ typedef struct vs_ring_drain {
 typedef struct vs_ring {
     vs_ring_words *words;
     vs_word *marks;
-    char *data;
+    vs_word *data;
     uint64_t cells;
     uint32_t shift; /* cells is 1 << shift */
     uint32_t arena; /* slot of the arena that its counters are in */

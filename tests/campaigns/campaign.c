@@ -18,7 +18,8 @@ static const struct {
     void (*run)(const campaign *c);
 } CAMPAIGNS[] = {
     {"torn", campaign_torn},       {"forks", campaign_forks}, {"births", campaign_births},
-    {"threads", campaign_threads}, {"kills", campaign_kills},
+    {"threads", campaign_threads}, {"kills", campaign_kills}, {"log_kills", campaign_log_kills},
+    {"log_accounts", campaign_log_accounts},
 };
 
 enum { PATIENCE_S = 1800 };

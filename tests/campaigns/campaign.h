@@ -1,4 +1,4 @@
-/* What all campaigns share: three metrics whose values check themselves, one way to write and one to read them.
+/* What all campaigns share, and those of the metrics: three metrics whose values check themselves, one way to write and one to read them.
  *
  * A campaign is a long proof: it does one thing very often, while threads or processes write, and counts what went wrong. Each value
  * that is written is told by its bucket, so the counts of a reading say what its sum must be, to the last digit. */
@@ -104,5 +104,7 @@ void campaign_forks(const campaign *c);
 void campaign_births(const campaign *c);
 void campaign_threads(const campaign *c);
 void campaign_kills(const campaign *c);
+void campaign_log_kills(const campaign *c);
+void campaign_log_accounts(const campaign *c);
 
 #endif

@@ -3,8 +3,8 @@
     python tests/campaigns/run.py [NAME ...] [--scale X] [--seed N] [--build FOLDER] [--folder FOLDER]
 
 Builds one C program with the library from its sources, and runs each campaign with its arena in memory and
-in a file. Prints a line for each: in how many seconds, the result, what was done and how often. Exits with 1
-if any failed.
+in a file. Prints for each in how many seconds, the result, and what was done how often. Exits with 1 if any
+failed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PYTHON_FORKS = 1_000
+# What is written in Python: the script, and how often it does its thing.
+SCRIPTS = {"python": ("python_forks.py", 1_000), "python_logs": ("python_logs.py", 1_000)}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Case:
     scale: float = 1.0
 
     def __str__(self) -> str:
-        return f"{self.name:8}{'file' if self.in_file else 'memory':8}"
+        return f"{self.name:13}{'file' if self.in_file else 'memory':8}"
 
 
 MEMORY, FILE = False, True
@@ -46,6 +47,9 @@ CASES = (
     Case("kills", 64, FILE),
     Case("kills", 1, FILE, scale=0.1),
     *(Case("python", 64, place) for place in (MEMORY, FILE)),
+    *(Case("log_accounts", 64, place) for place in (MEMORY, FILE)),
+    Case("log_kills", 64, FILE),
+    Case("python_logs", 64, FILE),
 )
 NAMES = tuple(dict.fromkeys(case.name for case in CASES))
 
@@ -62,10 +66,10 @@ def build(folder: Path) -> Path:
 
 def command(case: Case, program: Path, scale: float, seed: int, arena: Path) -> list[str]:
     """The command line that runs a case."""
-    if case.name == "python":
-        forks = max(1, round(PYTHON_FORKS * scale))
+    if case.name in SCRIPTS:
+        script, times = SCRIPTS[case.name]
         place = [str(arena)] if case.in_file else []
-        return [sys.executable, str(HERE / "python_forks.py"), str(forks), str(seed), *place]
+        return [sys.executable, str(HERE / script), str(max(1, round(times * scale))), str(seed), *place]
     options = ["--scale", str(scale * case.scale), "--seed", str(seed), "--stripes", str(case.stripes)]
     return [str(program), case.name, *options, *(["--file", str(arena)] if case.in_file else [])]
 

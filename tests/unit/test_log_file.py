@@ -478,6 +478,18 @@ def test_vanished_folder(make: Make, tmp_path: Path) -> None:
     assert (tmp_path / "away" / "vault.log").read_bytes() == b""
 
 
+def test_a_reopen_that_fails_is_not_forgotten(make: Make, tmp_path: Path) -> None:
+    """When the file cannot be opened anew, that is tried before each batch, and the old one gets nothing."""
+    (tmp_path / "logs").mkdir()
+    log = make("logs/vault.log")
+    (tmp_path / "logs").rename(tmp_path / "away")
+    log.sink.reopen()
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError):
+            log.write(LINE)
+    assert (tmp_path / "away" / "vault.log").read_bytes() == b""
+
+
 def test_sighup(make: Make) -> None:
     """SIGHUP has the sinks reopen their files, calls the handler that was there, and can be undone."""
     log = make()
@@ -718,3 +730,13 @@ def test_the_parents_lock_survives_a_child(make: Make) -> None:
     os.waitpid(child, 0)
     with log_target.exclusively(str(log.path)) as fd:
         assert fd is None
+
+
+def test_a_copy_of_the_descriptor_does_not_keep_the_lock(make: Make) -> None:
+    """A closed file is nobody's, even if a child that was forked from C has a copy of it open."""
+    log = make()
+    copy = os.dup(log.sink._target.fd)
+    log.sink.close()
+    with log_target.exclusively(str(log.path)) as fd:
+        assert fd is not None
+    os.close(copy)

@@ -172,16 +172,35 @@ def test_closing_waits_for_a_step(make: Make) -> None:
         log.write(LINE)
 
 
-@pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout"])
-def test_devices(path: str, tmp_path: Path) -> None:
-    """A device, and a link to one, is written to and neither rotated nor looked after."""
-    is_link = os.path.islink(path)
-    log = Log(Path(path), max_bytes=1, every="day", compress="gzip", durability="batch")
-    log.write(b"\n", b"\n", seconds=90_000)
+@pytest.mark.parametrize("what", ["/dev/null", "pipe"])
+def test_devices(make: Make, tmp_path: Path, what: str) -> None:
+    """A link to a device or a pipe, as /dev/stdout is one, is written to and neither rotated nor replaced.
+
+    The links are the test's own. A fault that has the real ones rotated would, run by root, take them away.
+    """
+    reader, writer = os.pipe()
+    target = f"/proc/self/fd/{writer}" if what == "pipe" else what
+    (tmp_path / "vault.log").symlink_to(target)
+    log = make(max_bytes=1, every="day", compress="gzip", durability="batch")
+    log.write(LINE, LINE, seconds=90_000)
     log.sink.flush()
+    assert os.listdir(tmp_path) == ["vault.log"]
+    assert os.readlink(log.path) == target
+    os.close(writer)
     log.sink.close()
-    assert os.path.islink(path) == is_link and os.path.lexists(path)
-    assert log.rotated() == []
+    with open(reader, "rb") as file:
+        assert file.read() == (LINE * 2 if what == "pipe" else b"")
+
+
+def test_a_pipe_is_not_rotated(make: Make, tmp_path: Path) -> None:
+    """A pipe keeps its name, whatever was written to it."""
+    os.mkfifo(tmp_path / "vault.log")
+    reader = os.open(tmp_path / "vault.log", os.O_RDONLY | os.O_NONBLOCK)
+    log = make(max_bytes=1, every="day")
+    log.write(LINE, LINE, seconds=90_000)
+    assert os.listdir(tmp_path) == ["vault.log"]
+    assert os.read(reader, 1000) == LINE * 2
+    os.close(reader)
 
 
 def test_a_link_is_followed_and_not_rotated(make: Make, tmp_path: Path) -> None:

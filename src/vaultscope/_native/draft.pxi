@@ -146,10 +146,11 @@ cdef bytes log_text(object text):
             text = str(text)
         except Exception:
             text = object.__repr__(text)
+    cdef str whole = (<str>text)[:VS_MESSAGE_BYTES_MAX + 1]  # more would be cut later
     try:
-        return (<str>text).encode("utf-8")
+        return whole.encode("utf-8")
     except UnicodeEncodeError:
-        return (<str>text).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode("utf-8")
+        return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode("utf-8")
 
 
 cdef int draft_field(Draft *draft, object key, object value) except -1:

@@ -288,6 +288,7 @@ cdef extern from "vaultscope.h" nogil:
         VS_LOG_BYTES_MAX
         VS_LOG_BYTES_SMALL
         VS_VALUE_BYTES_MAX
+        VS_MESSAGE_BYTES_MAX
         VS_LOGGER_BYTES_MAX
         VS_KEY_BYTES_MAX
     ctypedef enum vs_field_type:

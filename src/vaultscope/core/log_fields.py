@@ -84,7 +84,7 @@ def _traceback(error: BaseException) -> str:
 
 def _shorten(text: str, size: int) -> str:
     """As much of both ends as has room: what was called, and what went wrong."""
-    if len(_utf8(text)) <= size:
+    if len(text) <= size and len(_utf8(text)) <= size:
         return text
     half = size // (2 * max(len(c.encode("utf-8", "replace")) for c in text[:size] + text[-size:]))
     return f"{text[:half]}\n  ...\n{text[-half:]}"

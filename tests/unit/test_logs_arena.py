@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -79,6 +80,37 @@ def test_a_vault_that_was_killed(path: Path) -> None:
     shown = numbers(path)
     assert shown == list(range(len(shown)))
     assert last <= shown[-1] <= last + 1  # one may have been logged, and not told of any more
+
+
+def test_a_writer_that_stops(path: Path) -> None:
+    """A record whose writer is stopped, or killed, in the middle of it is passed over, and stderr says so;
+    what others have logged after it is shown."""
+    writes = (
+        "import sys\nfrom vaultscope import Registry\nfrom vaultscope.logging import Journal\n"
+        "log = Journal(Registry(arena=sys.argv[1])).get_logger('large')\nprint(flush=True)\n"
+        "fields = {name: name * 7000 for name in 'abcd'}\n"
+        "while True: log.info('Stored', n=-1, **fields)\n"
+    )
+    result = logs(path.parent / "none")
+    with Peer(SETUP.format(str(path)), VAULTSCOPE_LOG_BYTES="1048576") as other:
+        for attempt in range(200):
+            child = subprocess.Popen([sys.executable, "-c", writes, path], stdout=subprocess.PIPE)
+            assert child.stdout is not None
+            child.stdout.readline()
+            child.stdout.close()
+            child.send_signal(signal.SIGSTOP if attempt % 2 else signal.SIGKILL)
+            if attempt % 2:
+                os.waitpid(child.pid, os.WUNTRACED)
+            else:
+                child.wait()
+            other(f"log.info('Stored', n={attempt})")
+            result = logs("--json", path)
+            child.kill()
+            child.wait()
+            assert json.loads(result.stdout.splitlines()[-1])["n"] == attempt
+            if "passed over" in result.stderr:
+                break
+    assert "a record is passed over whose writer stopped in the middle of it" in result.stderr
 
 
 def test_what_was_drained(path: Path, vault: Peer, tmp_path: Path) -> None:

@@ -86,6 +86,9 @@ typedef struct vs_ring {
     vs_ring_drain *drain;
 } vs_ring;
 
+/* Has the processor fetch the cells that the next record is going to be in, while that is still being written. Only a hint. */
+VS_API void vs_ring_expect(const vs_ring *ring);
+
 /* Puts a record of `size` bytes (readable up to a multiple of 8) into the ring. Never waits. */
 VS_API vs_put vs_ring_put(const vs_ring *ring, vs_level level, vs_policy policy, const void *record, size_t size);
 
@@ -101,7 +104,7 @@ typedef enum vs_look {
 } vs_look;
 
 /* Copies the record at `position` to `record`, which has room for VS_LOG_BYTES_MAX, without a part in the ring. *next: where the next one is, of
- * VS_LOOK_RECORD and VS_LOOK_VOID. Any process; does not write. */
+ * VS_LOOK_RECORD, VS_LOOK_VOID and VS_LOOK_WRITING. Any process; does not write. */
 VS_API vs_look vs_ring_look(const vs_ring *ring, uint64_t position, void *record, size_t *size, uint64_t *next);
 
 /* The oldest position at which a record begins that is still in memory, drained or not. */

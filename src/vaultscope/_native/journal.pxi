@@ -68,7 +68,8 @@ cdef class NativeJournal:
 
     def look(self, position=None) -> tuple:
         """The record at a position, drained or not: ("record", next position, a line of JSON); ("void", next position, b"");
-        ("end" or "writing", position, b""); ("lost", the oldest position there is, b""). None is the oldest one."""
+        ("writing", the position behind it, b""); ("end", position, b""); ("lost", the oldest position there is, b"").
+        None is the oldest one."""
         cdef uint64_t at = vs_ring_oldest(&self.journal.ring) if position is None else position
         cdef uint64_t following = at
         cdef size_t size = 0
@@ -79,8 +80,10 @@ cdef class NativeJournal:
             return ("void", following, b"")
         if seen == VS_LOOK_LOST:
             return ("lost", vs_ring_oldest(&self.journal.ring), b"")
-        if seen != VS_LOOK_RECORD:
-            return ("end" if seen == VS_LOOK_END else "writing", at, b"")
+        if seen == VS_LOOK_WRITING:
+            return ("writing", following, b"")
+        if seen == VS_LOOK_END:
+            return ("end", at, b"")
         memset(&line, 0, sizeof(line))
         try:
             vs_log_render_json(record, size, &line)

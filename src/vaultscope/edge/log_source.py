@@ -294,14 +294,15 @@ class ArenaSource:
         end = journal.end()
         deadline = None
         while self._position is None or self._position < end:
-            what, self._position, line = journal.look(self._position)
+            what, following, line = journal.look(self._position)
             if what == "writing":
                 deadline = deadline or time.monotonic() + WRITING_SECONDS
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(WRITING_SECONDS / 100)
-                continue
+                if time.monotonic() < deadline:
+                    time.sleep(WRITING_SECONDS / 100)
+                    continue
+                self._notice(f"{self.name}: a record is passed over whose writer stopped in the middle of it")
             deadline = None
+            self._position = following
             if what == "record":
                 yield line.removesuffix(b"\n")
             elif what == "lost":

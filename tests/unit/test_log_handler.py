@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vaultscope import Registry
-from vaultscope.logging import CallableSink, Handler, Journal, MemorySink, set_level
+from vaultscope.logging import CallableSink, Handler, Journal, MemorySink, level, set_level
 
 
 class Log:
@@ -70,16 +70,16 @@ def test_a_record(log: Log) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "level"),
+    ("number", "name"),
     [
         (0, "trace"), (5, "trace"), (9, "trace"), (10, "debug"), (19, "debug"), (20, "info"), (25, "info"),
         (30, "warn"), (39, "warn"), (40, "error"), (49, "error"), (50, "fatal"), (1000, "fatal"),
     ],
 )  # fmt: skip
-def test_levels(log: Log, number: int, level: str) -> None:
+def test_levels(log: Log, number: int, name: str) -> None:
     """Levels go by tens, whatever they are called."""
     log.logger.handle(logging.makeLogRecord({"name": "tests.handler", "levelno": number, "msg": "m"}))
-    assert log.record["level"] == level
+    assert log.record["level"] == name
 
 
 def test_our_threshold(log: Log) -> None:
@@ -93,6 +93,16 @@ def test_our_threshold(log: Log) -> None:
     log.logger.warning(Loud())
     log.logger.error("e")
     assert log.record["message"] == "e"
+
+
+def test_the_level_of_a_context(log: Log) -> None:
+    """Our level of a context holds for what comes from logging, too."""
+    set_level("error", "tests.handler")
+    log.logger.debug("no")
+    with level("debug"):
+        log.logger.debug("yes")
+    log.logger.debug("no")
+    assert log.record["message"] == "yes"
 
 
 def test_their_threshold(log: Log) -> None:

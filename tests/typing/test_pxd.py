@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ALIASES = {"vs_bool": "bool"}  # Cython's own name for it is bint
+MACROS = {"vs_log"}  # that a .pxd can only call functions
 
 
 def statements(pxd: str) -> Iterator[tuple[str, list[str]]]:
@@ -42,7 +43,9 @@ def c_of(pxd: str) -> str:
             lines += [f'_Static_assert({name} == {name}, "");' for name in body if name != "pass"]
         elif struct := re.match(r"ctypedef struct (\w+):", head):
             lines += [line for member in body if member != "pass" for line in member_of(struct[1], member)]
-        elif function := re.search(r"(\w+)\(", head):
+        elif (function := re.search(r"(\w+)\(", head)) and function[1] in MACROS:
+            lines += [f"#ifndef {function[1]}", "#error", "#endif"]
+        elif function:
             lines += [f'_Static_assert(sizeof(&{function[1]}), "");', head.replace("()", "(void)") + ";"]
         else:
             assert head.split()[-2] in ALIASES, f"cannot read `{head}`"

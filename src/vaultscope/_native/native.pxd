@@ -348,12 +348,12 @@ cdef extern from "vaultscope.h" nogil:
         vs_ring ring
         vs_policy policy
         uint32_t record_bytes
-        vs_counter *dropped
-        vs_counter *suppressed
+        vs_counter dropped[VS_LEVELS]
+        vs_counter suppressed[VS_LEVELS]
     ctypedef struct vs_logger:
         const vs_threshold *threshold
         uint8_t name_size
-        char *name
+        char name[VS_LOGGER_BYTES_MAX]
     ctypedef struct vs_field:
         pass
     ctypedef struct vs_limiter:
@@ -388,7 +388,7 @@ cdef extern from "vaultscope.h" nogil:
     ctypedef struct vs_batch:
         const char *data
         size_t size
-        uint64_t *records
+        uint64_t records[VS_LEVELS]
     ctypedef enum vs_pump:
         VS_PUMP_IDLE
         VS_PUMP_LIMIT

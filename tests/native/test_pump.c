@@ -335,6 +335,7 @@ static void a_pump_that_is_killed_again_and_again_writes_each_record_once(void)
     uint64_t n = 0;
     for (uint64_t kill_ = 0; kill_ < KILLS; kill_++) {
         pid_t child = start(pump_until_killed, NULL);
+        await(&together->ready, kill_ == 0); /* before there is a cursor nothing is kept */
         int64_t end = INT64_MAX;
         for (uint64_t tries = 0; vs_clock_monotonic_ns() < end; tries++) {
             if (end == INT64_MAX && vs_load_acquire(&together->ready) > kill_)

@@ -12,6 +12,12 @@ A handle is a plain struct: copy it freely, use it without the GIL, from any thr
 object that it was taken from is alive (or a capsule of it): keep that object beside it, or a removed series' cells
 may be given to another. The vs_*_of functions need the GIL; each raises TypeError for a metric of another kind, and
 DeclarationError for a family with labels: take the child that `labels()` gives.
+
+A logger writes into Python's journal, without the GIL too; take it once, and keep the Python object:
+
+    cdef const vs_logger *log = vs_logger_of(get_logger("cas"))
+    with nogil:
+        vs_log(log, VS_INFO, "Object stored", vs_field_u64("size", size))
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 
@@ -42,3 +48,8 @@ cdef inline vs_histogram vs_histogram_of(object metric) except *:
 
 cdef inline vs_hdr vs_hdr_of(object metric) except *:
     return (<vs_hdr *>vs_handle_in(metric, b"vs_hdr"))[0]
+
+
+cdef inline const vs_logger *vs_logger_of(object logger) except NULL:
+    """Fields that are bound to it, and its limits, stay in Python."""
+    return <const vs_logger *>vs_handle_in(logger, b"vs_logger")

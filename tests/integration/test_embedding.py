@@ -63,6 +63,16 @@ def write_all(counter, gauge, histogram, hdr):
         vaultscope.vs_gauge_set(used, 2.5)
         vaultscope.vs_histogram_observe(&queries, 7.0)
         vaultscope.vs_hdr_record(&gets, 184000)
+
+def log_all(logger, int times):
+    cdef const vs_logger *log = vs_logger_of(logger)
+    cdef int i
+    with nogil:
+        for i in range(times):
+            vs_log(log, VS_DEBUG, "Not wanted")
+            vs_log(log, VS_WARN, "Object stored", vs_field_i64("turn", i), vs_field_text("from", "cython"),
+                   vs_field_f64("took", 0.5), vs_field_null("gone"), vs_field_bool("new", True))
+    return vs_log_enabled(log, VS_DEBUG), vs_log_enabled(log, VS_WARN)
 """
 
 USER_SETUP = """
@@ -358,6 +368,49 @@ user.write_all(counter, gauge, histogram, hdr)
 print(counter.value, gauge.value, histogram.counts[:3], histogram.sum, hdr.count, hdr.quantile(1))
 """
     assert user_prints(python, user, program) == "2 2.5 (0, 0, 1) 7.0 1 184063"
+
+
+def test_logging_in_cython(python: Path, user: Path) -> None:
+    """Threads of a Cython module log without the GIL into Python's journal, under the name and level of its
+    logger; what is no logger is refused."""
+    program = """
+import gc, json, threading
+from vaultscope.logging import Journal, MemorySink
+
+journal, sink = Journal(registry), MemorySink()
+journal.add_sink(sink)
+log = journal.get_logger("cas")
+threads = [threading.Thread(target=user.log_all, args=(log, 500)) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(user.log_all(journal.native.logger("gone"), 1))
+gc.collect()
+log.info("from here", after=journal.flush())
+journal.close()
+*there, gone, here = sink.records
+kept = ("level", "logger", "message", "turn", "from", "took", "gone", "new")
+print(*dict.fromkeys(str([r[name] for name in kept if name != "turn"]) for r in there))
+print(sorted(r["turn"] for r in there) == sorted(list(range(500)) * 4), len({r["thread"] for r in there}))
+print(gone["logger"], here["message"], here["after"])
+for wrong in (registry.counter("c"), registry.histogram("h")):
+    try:
+        user.log_all(wrong, 1)
+    except TypeError as error:
+        print("TypeError", str(error).endswith("has no vs_logger"))
+try:
+    user.bump(log, 1)
+except TypeError as error:
+    print(error)
+"""
+    assert user_prints(python, user, program).splitlines() == [
+        "(False, True)",
+        "['warn', 'cas', 'Object stored', 'cython', 0.5, None, True]",
+        "True 4",
+        "gone from here True",
+        "TypeError True",
+        "TypeError True",
+        "<vaultscope Logger 'cas'> has no vs_counter",
+    ]
 
 
 def test_the_readme_in_cython(python: Path, user: Path) -> None:

@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import vaultscope
+import vaultscope.logging
 from vaultscope import errors
 from vaultscope._native import _core
 
@@ -34,6 +36,7 @@ PUBLIC = {
     "ArenaReader",
     "VaultscopeError",
     "ArenaError",
+    "BusyError",
     "DeclarationError",
     "DeclarationConflictError",
     "NotFoundError",
@@ -41,6 +44,35 @@ PUBLIC = {
     "DecodeError",
     "NativeError",
     "__version__",
+}
+LOGGING = {
+    "LEVELS",
+    "CallableSink",
+    "FileSink",
+    "Handler",
+    "Journal",
+    "Logger",
+    "MemorySink",
+    "RecordStore",
+    "Sink",
+    "SoupSink",
+    "SpanContext",
+    "StreamSink",
+    "StructlogFactory",
+    "add_sink",
+    "capture_exceptions",
+    "capture_warnings",
+    "configure",
+    "current_span",
+    "default_journal",
+    "flush",
+    "get_logger",
+    "install_sighup",
+    "level",
+    "remove_sink",
+    "set_level",
+    "set_vault",
+    "structlog_fields",
 }
 # Edges, peers of the tests, and parts of the standard library that take milliseconds.
 NOT_AT_IMPORT = {
@@ -97,20 +129,39 @@ def test_public_names() -> None:
     assert all(hasattr(vaultscope, name) for name in PUBLIC)
 
 
-def test_no_other_public_names() -> None:
-    """Nothing without an underscore stands in `vaultscope` beside its public names and its folders."""
+def test_public_names_of_logging() -> None:
+    """`vaultscope.logging.__all__` is exactly the documented list, and each name is there."""
+    assert set(vaultscope.logging.__all__) == LOGGING
+    assert len(vaultscope.logging.__all__) == len(LOGGING)
+    assert all(hasattr(vaultscope.logging, name) for name in LOGGING)
+
+
+@pytest.mark.parametrize(
+    "module, public", [(vaultscope, PUBLIC), (vaultscope.logging, LOGGING)], ids=["vaultscope", "logging"]
+)
+def test_no_other_public_names(module: ModuleType, public: set[str]) -> None:
+    """Nothing without an underscore stands in a door beside its public names, folders, and what it imports."""
     others = {
         name
-        for name, value in vars(vaultscope).items()
-        if not name.startswith("_") and name not in PUBLIC and not inspect.ismodule(value)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name not in public and not inspect.ismodule(value)
     }
-    assert others - {"annotations"} == set()
+    assert others - {"annotations", "DeclarationError"} == set()
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
-def test_public_names_are_documented(name: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        *[pytest.param(getattr(vaultscope, name), id=name) for name in sorted(PUBLIC - {"__version__"})],
+        *[
+            pytest.param(getattr(vaultscope.logging, name), id=f"logging.{name}")
+            for name in sorted(LOGGING - {"LEVELS", "current_span"})
+        ],
+    ],
+)
+def test_public_names_are_documented(value: object) -> None:
     """Every public name has a docstring of its own."""
-    assert inspect.getdoc(getattr(vaultscope, name))
+    assert inspect.getdoc(value)
 
 
 def test_errors_are_public() -> None:
@@ -154,7 +205,22 @@ def test_import_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     loaded = json.loads(done.stdout)
     assert {name.partition(".")[0] for name in loaded} & NOT_AT_IMPORT == set()
-    assert [name for name in loaded if name.startswith(("vaultscope.edge", "vaultscope.signals"))] == []
+    others = ("vaultscope.edge", "vaultscope.signals", "vaultscope.logging")
+    assert [name for name in loaded if name.startswith(others)] == []
+
+
+def test_import_of_logging_is_light() -> None:
+    """`import vaultscope.logging` loads no peer, no other edge and no heavy part of the standard library, and
+    starts no thread."""
+    program = (
+        "import json, sys, threading; before = set(sys.modules); import vaultscope.logging;"
+        "print(json.dumps(sorted(set(sys.modules) - before))); assert threading.active_count() == 1"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    loaded = json.loads(done.stdout)
+    heavy = NOT_AT_IMPORT | {"gzip", "json", "orjson", "queue", "structlog", "zlib"}
+    assert {name.partition(".")[0] for name in loaded} & heavy == set()
+    assert all(name.startswith("vaultscope.edge.log_") for name in loaded if "edge." in name)
 
 
 def test_import_starts_nothing() -> None:

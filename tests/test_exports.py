@@ -140,7 +140,7 @@ def test_public_names_of_logging() -> None:
     "module, public", [(vaultscope, PUBLIC), (vaultscope.logging, LOGGING)], ids=["vaultscope", "logging"]
 )
 def test_no_other_public_names(module: ModuleType, public: set[str]) -> None:
-    """Nothing without an underscore stands in a door beside its public names, folders, and what it imports."""
+    """Nothing without an underscore stands in a door beside its public names, folders and imports."""
     others = {
         name
         for name, value in vars(module).items()

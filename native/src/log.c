@@ -35,23 +35,22 @@ void vs_log_end(vs_log_writer *writer, vs_level level, uint64_t trace_high, uint
     }
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    vs_log_head head = {
-        .time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
-        .trace_high = trace_high,
-        .trace_low = trace_low,
-        .span = span,
-        .pid = process,
-        .thread = mine.thread,
-        .size = (uint32_t)writer->size,
-        .message_size = writer->message_size,
-        .field_count = writer->field_count,
-        .omitted = writer->omitted,
-        .level = (uint8_t)level,
-        .flags = writer->flags,
-        .logger_size = writer->logger_size,
-        .vault_size = writer->vault_size,
-    };
-    memcpy(writer->data, &head, sizeof head);
+    /* Each member where it belongs: a head that is put together elsewhere is copied in words that the processor would have to wait for. */
+    vs_log_head *head = (vs_log_head *)writer->data;
+    head->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    head->trace_high = trace_high;
+    head->trace_low = trace_low;
+    head->span = span;
+    head->pid = process;
+    head->thread = mine.thread;
+    head->size = (uint32_t)writer->size;
+    head->message_size = writer->message_size;
+    head->field_count = writer->field_count;
+    head->omitted = writer->omitted;
+    head->level = (uint8_t)level;
+    head->flags = writer->flags;
+    head->logger_size = writer->logger_size;
+    head->vault_size = writer->vault_size;
 }
 
 void vs_log_set_span(uint64_t trace_high, uint64_t trace_low, uint64_t span)
@@ -113,22 +112,17 @@ void vs_logger_close(vs_logger *logger) { free(logger); }
 
 /* ---- the call ---- */
 
-static void write_record(vs_log_writer *writer, char *data, size_t capacity, const vs_logger *logger, const char *message,
+static inline void write_record(vs_log_writer *writer, char *data, size_t capacity, const vs_logger *logger, vs_text message,
                          const vs_field *fields)
 {
-    if (message == NULL)
-        message = "";
     vs_log_begin(writer, data, capacity, (vs_text){logger->name, logger->name_size}, vs_log_vault(),
-                 (vs_text){message, strlen(message)});
-    for (const vs_field *field = fields; field != NULL && field->type != VS_FIELD_END; field++) {
-        bool is_run = field->type >= VS_FIELD_TEXT;
-        vs_log_add(writer, (vs_text){field->key, field->key_size}, (vs_field_type)field->type,
-                   is_run ? field->value.data : &field->value, field->size, false);
-    }
+                 message);
+    if (fields != NULL)
+        vs_log_add_array(writer, fields);
 }
 
 /* What does not fit a small record. Apart, so that the usual one does not cost the stack of this. */
-static __attribute__((noinline)) bool write_long(const vs_logger *logger, vs_level level, const char *message, const vs_field *fields)
+static __attribute__((noinline)) bool write_long(const vs_logger *logger, vs_level level, vs_text message, const vs_field *fields)
 {
     vs_log_writer writer;
     uint64_t data[VS_LOG_BYTES_MAX / 8];
@@ -138,7 +132,7 @@ static __attribute__((noinline)) bool write_long(const vs_logger *logger, vs_lev
     return vs_journal_put(logger->journal, level, data, writer.size);
 }
 
-bool vs_log_write(const vs_logger *logger, vs_level level, const char *message, const vs_field *fields)
+bool vs_log_write_text(const vs_logger *logger, vs_level level, vs_text message, const vs_field *fields)
 {
     vs_log_writer writer;
     uint64_t data[VS_LOG_BYTES_SMALL / 8];

@@ -4,7 +4,10 @@
 #include "mark.h"
 #include "vaultscope/record.h"
 
-enum { TRIES_MAX = 1 << 16, HEAD_ROOM_SHIFT = 3, STUCK_OFTEN = 256 };
+#ifndef VS_RING_HEAD_ROOM_SHIFT /* an eighth; a model has few cells */
+#define VS_RING_HEAD_ROOM_SHIFT 3
+#endif
+enum { TRIES_MAX = 1 << 16, STUCK_OFTEN = 256 };
 static vs_word32 stuck; /* how often a writer found the oldest record in the way */
 static const uint64_t BYTES_DEFAULT = UINT64_C(4) << 20, BYTES_MIN = UINT64_C(64) << 10, BYTES_MAX = UINT64_C(1) << 30;
 
@@ -41,7 +44,7 @@ void vs_ring_start(vs_ring *ring)
 
 static bool has_room(const vs_ring *ring, uint64_t used, uint64_t cells, vs_level level, vs_policy policy)
 {
-    uint64_t kept = level >= VS_ERROR || policy == VS_POLICY_OVERWRITE ? 0 : ring->cells >> HEAD_ROOM_SHIFT;
+    uint64_t kept = level >= VS_ERROR || policy == VS_POLICY_OVERWRITE ? 0 : ring->cells >> VS_RING_HEAD_ROOM_SHIFT;
     return used + cells + kept <= ring->cells;
 }
 
@@ -130,8 +133,9 @@ static bool make_room(const vs_ring *ring, uint64_t tail)
     return vs_ring_forget(ring, tail, mark);
 }
 
-/* Begins a record: from now on there is one at *at. */
-static vs_put begin(const vs_ring *ring, vs_level level, vs_policy policy, uint64_t cells, uint32_t owner, uint64_t *at)
+/* Begins a record: from now on there is one at *at, with the mark *begun. */
+static vs_put begin(const vs_ring *ring, vs_level level, vs_policy policy, uint64_t cells, uint32_t owner, uint64_t *at,
+                    uint64_t *begun)
 {
     vs_ring_words *words = ring->words;
     for (uint32_t tries = 0; tries < TRIES_MAX; tries++) { /* each but the last was in vain because another writer went on */
@@ -167,6 +171,7 @@ static vs_put begin(const vs_ring *ring, vs_level level, vs_policy policy, uint6
         if (pad != 0)
             continue;
         *at = head;
+        *begun = mark;
         return VS_PUT_DONE;
     }
     return VS_PUT_REFUSED; /* a corrupt file */
@@ -175,22 +180,17 @@ static vs_put begin(const vs_ring *ring, vs_level level, vs_policy policy, uint6
 vs_put vs_ring_put(const vs_ring *ring, vs_level level, vs_policy policy, const void *record, size_t size)
 {
     uint32_t owner = 0;
-    uint64_t at, cells = (size + VS_RING_CELL - 1) / VS_RING_CELL;
-    if (size == 0 || size > VS_LOG_BYTES_MAX || cells > ring->cells >> (HEAD_ROOM_SHIFT + 1))
+    uint64_t at, mark, cells = (size + VS_RING_CELL - 1) / VS_RING_CELL;
+    if (size == 0 || size > VS_LOG_BYTES_MAX || cells > ring->cells >> (VS_RING_HEAD_ROOM_SHIFT + 1))
         return VS_PUT_REFUSED;
     if (ring->file != NULL && (owner = ring->file->entry) == 0)
         return VS_PUT_REFUSED;
-    vs_put begun = begin(ring, level, policy, cells, owner, &at);
-    if (begun != VS_PUT_DONE)
+    vs_put begun = begin(ring, level, policy, cells, owner, &at, &mark);
+    if (VS_UNLIKELY(begun != VS_PUT_DONE))
         return begun;
-    vs_word *to = vs_ring_cell(ring, at);
-    for (size_t i = 0; i < (size + 7) / 8; i++) {
-        uint64_t word;
-        memcpy(&word, (const char *)record + i * 8, 8);
-        vs_store_release(&to[i], word); /* H3: release; pairs with H4: who sees it sees where the head is */
-    }
+    vs_copy_release(vs_ring_cell(ring, at), record, (size + 7) / 8); /* H3: release; pairs with H4: who sees it sees where the head is */
     /* L3: release; pairs with L4: a record that is whole is seen whole. */
-    vs_store_release(vs_ring_mark(ring, at), vs_mark(vs_ring_lap(ring, at), cells, owner, level, VS_MARK_WHOLE));
+    vs_store_release(vs_ring_mark(ring, at), mark - VS_MARK_WRITING + VS_MARK_WHOLE);
     return VS_PUT_DONE;
 }
 
@@ -272,7 +272,7 @@ bool vs_ring_of_file(const vs_arena *arena, vs_ring *ring)
     vs_file *file = arena->file;
     if (vs_load_acquire(&file->ring_words->cells) == 0) /* L2: acquire; pairs with L1 */
         return false;
-    *ring = (vs_ring){.file = file, .arena = arena->slot, .drain = &file->drain};
+    *ring = (vs_ring){.arena = arena->slot, .file = file, .drain = &file->drain};
     vs_ring_lay(ring, file->ring_words, file->ring, file->ring_cells);
     return true;
 }

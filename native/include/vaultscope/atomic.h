@@ -61,6 +61,23 @@ static inline void vs_owned_add_release(vs_word *cell, uint64_t n)
 #endif
 }
 
+/* Stores words one after the other, each of them release: `from` need not be aligned. */
+static inline void vs_copy_release(vs_word *to, const void *from, size_t words)
+{
+    const char *at = from;
+#ifdef VS_OWNED_ASM /* x86 keeps stores in order, and a half of a vector that is aligned is stored whole */
+    for (; words >= 8; words -= 8, to += 8, at += 64)
+        __asm__ volatile("movups (%1), %%xmm0\n\tmovups 16(%1), %%xmm1\n\tmovups 32(%1), %%xmm2\n\tmovups 48(%1), %%xmm3\n\t"
+                         "movups %%xmm0, (%0)\n\tmovups %%xmm1, 16(%0)\n\tmovups %%xmm2, 32(%0)\n\tmovups %%xmm3, 48(%0)"
+                         : : "r"(to), "r"(at) : "xmm0", "xmm1", "xmm2", "xmm3", "memory");
+#endif
+    for (; words != 0; words--, to++, at += 8) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+        vs_store_release(to, word);
+    }
+}
+
 static inline double vs_double_of(uint64_t bits)
 {
     double value;

@@ -69,77 +69,66 @@ static inline bool vs_log_enabled(const vs_logger *logger, vs_level level)
     return (uint32_t)level >= vs_load_relaxed((vs_threshold *)logger->threshold);
 }
 
-/* A field of a call. Texts are borrowed. */
+/* A field of a call. Texts are borrowed. It has no holes and is always written whole: else a compiler empties the array first. */
 typedef struct vs_field {
     const char *key;
     uint8_t type; /* vs_field_type */
     uint8_t key_size;
-    uint32_t size; /* of text, bytes, JSON */
+    uint16_t zero;
+    uint32_t size; /* of the value; of a text also VS_FIELD_UNTIL_NUL */
     union {
         int64_t i64;
-        uint64_t u64;
+        uint64_t u64; /* of a bool, too: 0 is false */
         double f64;
-        bool boolean;
         const void *data;
     } value;
 } vs_field;
 
-static inline vs_field vs_field_of(const char *key, vs_field_type type, size_t size)
+/* A text that ends in NUL is measured when it is written. */
+#define VS_FIELD_UNTIL_NUL UINT32_MAX
+
+static inline uint8_t vs_field_key_size_(const char *key)
 {
-    size_t key_size = strlen(key);
-    vs_field field = {.key = key, .type = (uint8_t)type, .key_size = (uint8_t)(key_size < VS_KEY_BYTES_MAX ? key_size : VS_KEY_BYTES_MAX),
-                      .size = (uint32_t)(size < UINT32_MAX ? size : UINT32_MAX)};
-    return field;
+    size_t size = strlen(key); /* of a literal, the compiler knows it */
+    return (uint8_t)(size < VS_KEY_BYTES_MAX ? size : VS_KEY_BYTES_MAX);
+}
+static inline uint32_t vs_field_size_(size_t size) { return (uint32_t)(size < VS_FIELD_UNTIL_NUL ? size : VS_FIELD_UNTIL_NUL - 1); }
+
+/* Macros, since what a function returns is copied into the array in one piece, for which a processor waits until all its parts are
+ * stored. `key` is evaluated twice, a value once. */
+#define VS_FIELD_(field_key, field_type, field_size, ...) \
+    ((vs_field){.key = (field_key), .type = (field_type), .key_size = vs_field_key_size_(field_key), .zero = 0, \
+                .size = (field_size), .value = {__VA_ARGS__}})
+#define vs_field_null(key) VS_FIELD_(key, VS_FIELD_NULL, 0, .u64 = 0)
+#define vs_field_bool(key, flag) VS_FIELD_(key, VS_FIELD_BOOL, 1, .u64 = (flag) ? 1 : 0)
+#define vs_field_i64(key, number) VS_FIELD_(key, VS_FIELD_I64, 8, .i64 = (number))
+#define vs_field_u64(key, number) VS_FIELD_(key, VS_FIELD_U64, 8, .u64 = (number))
+#define vs_field_f64(key, number) VS_FIELD_(key, VS_FIELD_F64, 8, .f64 = (number))
+/* Ends in NUL. NULL is null. */
+#define vs_field_text(key, text) VS_FIELD_(key, VS_FIELD_TEXT, VS_FIELD_UNTIL_NUL, .data = (text))
+#define vs_field_bytes(key, bytes, count) VS_FIELD_(key, VS_FIELD_BYTES, vs_field_size_(count), .data = (bytes))
+
+static inline vs_field vs_field_text_of(const char *key, vs_text text) /* need not end in NUL */
+{
+    return VS_FIELD_(key, VS_FIELD_TEXT, vs_field_size_(text.size), .data = text.data);
+}
+static inline vs_field vs_field_json(const char *key, vs_text json)
+{
+    return VS_FIELD_(key, VS_FIELD_JSON, vs_field_size_(json.size), .data = json.data);
 }
 
-static inline vs_field vs_field_null(const char *key) { return vs_field_of(key, VS_FIELD_NULL, 0); }
-static inline vs_field vs_field_bool(const char *key, bool value)
-{
-    vs_field field = vs_field_of(key, VS_FIELD_BOOL, 1);
-    field.value.boolean = value;
-    return field;
-}
-static inline vs_field vs_field_i64(const char *key, int64_t value)
-{
-    vs_field field = vs_field_of(key, VS_FIELD_I64, 8);
-    field.value.i64 = value;
-    return field;
-}
-static inline vs_field vs_field_u64(const char *key, uint64_t value)
-{
-    vs_field field = vs_field_of(key, VS_FIELD_U64, 8);
-    field.value.u64 = value;
-    return field;
-}
-static inline vs_field vs_field_f64(const char *key, double value)
-{
-    vs_field field = vs_field_of(key, VS_FIELD_F64, 8);
-    field.value.f64 = value;
-    return field;
-}
-static inline vs_field vs_field_run(const char *key, vs_field_type type, const void *data, size_t size)
-{
-    vs_field field = vs_field_of(key, type, data != NULL ? size : 0);
-    field.value.data = data;
-    return field;
-}
-/* NULL is null. */
-static inline vs_field vs_field_text(const char *key, const char *text)
-{
-    return text != NULL ? vs_field_run(key, VS_FIELD_TEXT, text, strlen(text)) : vs_field_null(key);
-}
-static inline vs_field vs_field_text_of(const char *key, vs_text text) { return vs_field_run(key, VS_FIELD_TEXT, text.data, text.size); }
-static inline vs_field vs_field_bytes(const char *key, const void *data, size_t size)
-{
-    return vs_field_run(key, VS_FIELD_BYTES, data, size);
-}
-static inline vs_field vs_field_json(const char *key, vs_text json) { return vs_field_run(key, VS_FIELD_JSON, json.data, json.size); }
+/* Adds fields to a record that is being written; the array ends with VS_FIELD_END. */
+VS_API void vs_log_add_array(vs_log_writer *writer, const vs_field *fields);
 
 /* Logs, whatever the level; `fields` ends with VS_FIELD_END, or is NULL. True: the record is in the ring. False: it is counted as
  * dropped. */
-VS_API bool vs_log_write(const vs_logger *logger, vs_level level, const char *message, const vs_field *fields);
+VS_API bool vs_log_write_text(const vs_logger *logger, vs_level level, vs_text message, const vs_field *fields);
+static inline bool vs_log_write(const vs_logger *logger, vs_level level, const char *message, const vs_field *fields)
+{
+    return vs_log_write_text(logger, level, (vs_text){message, message != NULL ? strlen(message) : 0}, fields);
+}
 
-#define VS_LOG_END_ ((vs_field){.type = VS_FIELD_END})
+#define VS_LOG_END_ ((vs_field){.key = NULL, .type = VS_FIELD_END, .key_size = 0, .zero = 0, .size = 0, .value = {.u64 = 0}})
 #define VS_LOG_CALL_(logger, level, message, ...) \
     vs_log_result_(vs_log_enabled((logger), (level)) && \
                    vs_log_write((logger), (level), (message), (const vs_field[]){__VA_ARGS__}))

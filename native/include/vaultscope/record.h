@@ -22,7 +22,7 @@ enum {
 };
 
 /* Then follow the logger's name, the vault, the message, and the fields; nothing is aligned but the head. */
-typedef struct vs_log_head {
+typedef struct __attribute__((may_alias)) vs_log_head {
     uint64_t time_ns; /* since 1970, UTC */
     uint64_t trace_high, trace_low, span; /* of the current span; 0: none */
     uint32_t pid, thread;

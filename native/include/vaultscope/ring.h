@@ -86,9 +86,6 @@ typedef struct vs_ring {
     vs_ring_drain *drain;
 } vs_ring;
 
-/* Has the processor fetch the cells that the next record is going to be in, while that is still being written. Only a hint. */
-VS_API void vs_ring_expect(const vs_ring *ring);
-
 /* Puts a record of `size` bytes (readable up to a multiple of 8) into the ring. Never waits. */
 VS_API vs_put vs_ring_put(const vs_ring *ring, vs_level level, vs_policy policy, const void *record, size_t size);
 

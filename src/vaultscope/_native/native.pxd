@@ -380,6 +380,7 @@ cdef extern from "vaultscope.h" nogil:
     vs_field vs_field_json(const char *key, vs_text json)
     vs_bool vs_log(const vs_logger *logger, vs_level level, const char *message, ...)
     vs_bool vs_log_write(const vs_logger *logger, vs_level level, const char *message, const vs_field *fields)
+    vs_bool vs_log_write_text(const vs_logger *logger, vs_level level, vs_text message, const vs_field *fields)
     vs_bool vs_limiter_pass(vs_limiter *limiter, int64_t now_ns, uint64_t *suppressed)
 
     # drain.h

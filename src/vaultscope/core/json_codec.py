@@ -54,12 +54,14 @@ def dumps(value: object) -> bytes:
     fast = _orjson()
     if fast is not None:
         try:
-            # A dataclass's repr leaves out what its author hides; its fields would not.
-            result: bytes = fast.dumps(value, _leaf, fast.OPT_PASSTHROUGH_DATACLASS)
+            # It must call nothing of Python's: a list that shrinks meanwhile, in a `repr` or another thread,
+            # makes it read freed memory. So there is no `default`, and it refuses what is not plain.
+            plain = fast.OPT_PASSTHROUGH_DATACLASS | fast.OPT_PASSTHROUGH_DATETIME
+            plain |= fast.OPT_PASSTHROUGH_SUBCLASS
+            result: bytes = fast.dumps(value, None, plain)
             return result
         except (TypeError, ValueError, RecursionError):
-            # Wider than 64 bits, a surrogate, a cycle, a key that is no text (as one it may be there twice):
-            pass  # the slow way has a word for each
+            pass  # also what is wider than 64 bits, a surrogate, a cycle, a key that is no text
     try:
         return _text(_plain(value, ()), sort=False)
     except Exception:  # a dict that another thread changes, or one whose methods fail
@@ -105,9 +107,9 @@ def _plain(value: object, above: tuple[int, ...]) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        return _integer(int(value))
+        return _integer(int.__int__(value))
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+        return float.__float__(value) if math.isfinite(value) else None
     if id(value) in above or len(above) >= _DEPTH_MAX:
         return "..."
     inside = (*above, id(value))

@@ -39,29 +39,42 @@ static bool take(vs_cursor *cursor, const struct stat *status)
     return vs_cursor_prepare(cursor, BATCH_BYTES, &end) && vs_cursor_commit(cursor, end, &landing);
 }
 
-/* A batch that was begun on a file which is not this one, or which was cut off since, goes to this one, whole. */
+/* How much of what has landed is whole lines. */
+static size_t whole_lines(const vs_cursor *cursor)
+{
+    const char *newline = memrchr(cursor->lines.data, '\n', cursor->landed);
+    return newline != NULL ? (size_t)(newline + 1 - cursor->lines.data) : 0;
+}
+
+/* The rest of a batch that was begun on a file which is not this one, or whose end is elsewhere since, begins at the end of this one. If
+ * the process is killed before it has landed, the next one writes the whole batch again. */
 static void redirect(vs_cursor *cursor, const struct stat *status)
 {
     vs_cursor_words *words = cursor->words;
-    bool is_cut = S_ISREG(status->st_mode) && (uint64_t)status->st_size < vs_load_relaxed(&words->offset) + cursor->landed;
-    if (cursor->landed != 0 && !is_cut && vs_load_relaxed(&words->inode) == inode_of(status))
+    bool is_end = !S_ISREG(status->st_mode) || (uint64_t)status->st_size == vs_load_relaxed(&words->offset) + cursor->landed;
+    if (cursor->landed != 0 && is_end && vs_load_relaxed(&words->inode) == inode_of(status))
         return;
+    size_t whole = whole_lines(cursor);
+    memmove(cursor->lines.data, cursor->lines.data + whole, cursor->lines.size - whole);
+    cursor->lines.size -= whole;
     cursor->landed = 0;
-    /* Of a process that is killed in between it is given again: no part of it is anywhere. */
+    /* In this order to who sees the words after a kill: in between, nothing is said of where it lands. */
     vs_store_relaxed(&words->inode, 0);
-    vs_store_release(&words->offset, (uint64_t)status->st_size); /* in this order to who sees the words after a kill, as is the next */
+    vs_store_release(&words->offset, (uint64_t)status->st_size);
+    vs_store_release(&words->bytes, cursor->lines.size);
     vs_store_release(&words->inode, inode_of(status));
 }
 
-/* A full disk may have taken a part of a line. It is taken back, so that the file ends with a whole one; unless somebody else has
- * written there since. */
+/* A full disk may have taken a part of a line. That is taken back, so that the file ends with a whole one; unless somebody else has
+ * written there since. The lines before it stay: else a disk with less room than a batch would never get one. */
 static void take_back(vs_cursor *cursor, int fd)
 {
     struct stat status;
     uint64_t offset = vs_load_relaxed(&cursor->words->offset);
-    if (cursor->landed != 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-        (uint64_t)status.st_size == offset + cursor->landed && ftruncate(fd, (off_t)offset) == 0)
-        cursor->landed = 0;
+    size_t whole = whole_lines(cursor);
+    if (cursor->landed != whole && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+        (uint64_t)status.st_size == offset + cursor->landed && ftruncate(fd, (off_t)(offset + whole)) == 0)
+        cursor->landed = whole;
 }
 
 /* A pipe that does not wait, and is full: waits until somebody has read from it. */

@@ -148,7 +148,8 @@ static void a_full_disk_leaves_whole_lines_and_is_gone_on_with(void)
         CHECK_EQ(vs_cursor_pump(cursor, fd, &QUICK, &stop), VS_PUMP_ERROR);
         CHECK_EQ(errno, EFBIG);
         CHECK_EQ(fstat(fd, &after), 0);
-        CHECK_EQ(after.st_size, before.st_size);
+        CHECK(after.st_size > before.st_size && after.st_size <= before.st_size + 777);
+        CHECK(numbers_in(fd, 0) > 20); /* which are whole lines, each once */
     }
     log_numbers(journal, 60, 70);
     limit_files(RLIM_INFINITY);
@@ -156,7 +157,7 @@ static void a_full_disk_leaves_whole_lines_and_is_gone_on_with(void)
     CHECK_EQ(numbers_in(fd, 0), 70);
 }
 
-static void a_batch_goes_whole_to_the_file_that_took_the_place_of_a_full_one(void)
+static void the_rest_of_a_batch_goes_to_the_file_that_took_the_place_of_a_full_one(void)
 {
     signal(SIGXFSZ, SIG_IGN);
     vs_journal *journal = small_journal(VS_POLICY_DROP);
@@ -167,8 +168,9 @@ static void a_batch_goes_whole_to_the_file_that_took_the_place_of_a_full_one(voi
     CHECK_EQ(vs_cursor_pump(cursor, first, &QUICK, &stop), VS_PUMP_ERROR);
     limit_files(RLIM_INFINITY);
     CHECK_EQ(vs_cursor_pump(cursor, second, &QUICK, &stop), VS_PUMP_IDLE);
-    CHECK_EQ(numbers_in(first, 0), 0);
-    CHECK_EQ(numbers_in(second, 0), 20);
+    uint64_t landed = numbers_in(first, 0);
+    CHECK(landed > 0 && landed < 20);
+    CHECK_EQ(numbers_in(second, landed), 20);
 }
 
 static void a_file_that_is_cut_off_by_others_goes_on_from_its_new_end(void)
@@ -364,7 +366,7 @@ int main(void)
     RUN(syncing_a_pipe_is_no_error);
     RUN(a_full_device_keeps_the_batch_for_a_file);
     RUN(a_full_disk_leaves_whole_lines_and_is_gone_on_with);
-    RUN(a_batch_goes_whole_to_the_file_that_took_the_place_of_a_full_one);
+    RUN(the_rest_of_a_batch_goes_to_the_file_that_took_the_place_of_a_full_one);
     RUN(a_file_that_is_cut_off_by_others_goes_on_from_its_new_end);
     RUN(a_closed_descriptor_is_an_error_and_nothing_is_lost);
     RUN(a_full_pipe_that_does_not_wait_is_waited_for_and_gone_on_with);

@@ -15,6 +15,7 @@
 #include "vaultscope/gauge.h"
 #include "vaultscope/hdr.h"
 #include "vaultscope/histogram.h"
+#include "vaultscope/id.h"
 #include "vaultscope/level.h"
 #include "vaultscope/log.h"
 #include "vaultscope/loss.h"

@@ -60,6 +60,7 @@ cdef extern from *:
     int METH_FASTCALL
     int METH_KEYWORDS
     int METH_O
+    int METH_NOARGS
     PyObject *vs_none()
     PyObject *vs_pack(PyObject *const *args, Py_ssize_t n)
     bint vs_all_strings(PyObject *const *args, Py_ssize_t n)

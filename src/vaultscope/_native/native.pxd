@@ -413,3 +413,6 @@ cdef extern from "vaultscope.h" nogil:
     vs_bool vs_drain_reached(const vs_journal *journal, uint64_t position)
     void vs_cursor_counts(const vs_cursor *cursor, uint64_t *written, uint64_t *missed)
     vs_bool vs_journal_take_drops(vs_journal *journal, uint64_t *drops)
+
+    # id.h
+    uint64_t vs_id_next()

@@ -24,6 +24,7 @@
 #include "vaultscope/render.h"
 #include "vaultscope/ring.h"
 #include "vaultscope/snapshot.h"
+#include "vaultscope/span.h"
 #include "vaultscope/stripe.h"
 #include "vaultscope/tally.h"
 

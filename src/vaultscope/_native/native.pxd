@@ -416,3 +416,43 @@ cdef extern from "vaultscope.h" nogil:
 
     # id.h
     uint64_t vs_id_next()
+
+    # span.h
+    ctypedef enum vs_span_status:
+        VS_SPAN_PENDING
+        VS_SPAN_OK
+        VS_SPAN_ERROR
+    ctypedef enum vs_span_kind:
+        VS_SPAN_INTERNAL
+        VS_SPAN_SERVER
+        VS_SPAN_CLIENT
+        VS_SPAN_PRODUCER
+        VS_SPAN_CONSUMER
+    ctypedef struct vs_trace:
+        pass
+    ctypedef struct vs_span_scope:
+        vs_trace *trace
+        uint64_t trace_high
+        uint64_t trace_low
+        uint64_t span
+        vs_bool sampled
+    ctypedef struct vs_span:
+        vs_span_scope scope
+        uint8_t kind
+    ctypedef struct vs_ended_span:
+        vs_ended_span *next
+        uint64_t span
+        uint64_t parent
+        int64_t start_ns
+        int64_t end_ns
+        uint8_t kind
+        uint8_t status
+        uint32_t size
+        char record[1]
+    void vs_span_start(vs_span *span, const vs_span_scope *scope, vs_text name)
+    const vs_span_scope *vs_span_scope_of(const vs_span *span)
+    void vs_span_add(vs_span *span, vs_field attribute)
+    void vs_span_end(vs_span *span, vs_span_status status)
+    vs_trace *vs_trace_open(uint32_t spans_max)
+    void vs_trace_release(vs_trace *trace)
+    vs_ended_span *vs_trace_take(vs_trace *trace, vs_bool *failed, uint64_t *lost)

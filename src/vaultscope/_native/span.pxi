@@ -94,6 +94,7 @@ cdef class Span(SpanContext):
     cdef uint32_t lost_spans, lost_attributes
     cdef uint8_t kind_number, status_number, state, kept, failed
     cdef bint is_current, counted, recording
+    cdef vs_trace *native  # of a local root below which C made spans
 
     def __init__(self):
         raise TypeError("a span comes from a tracer")
@@ -102,6 +103,7 @@ cdef class Span(SpanContext):
         if self.counted and self.tracer is not None:  # a local root that was never ended
             vs_add_relaxed(&self.tracer.open, <uint64_t>-1)
             vs_counter_inc(self.tracer.abandoned.cell)
+        vs_trace_release(self.native)
 
     # ---- what it is ----
 
@@ -211,6 +213,11 @@ cdef class Span(SpanContext):
         """Ends it. A second time does nothing."""
         if self.state == SPAN_OPEN:
             span_end(self)
+
+    def capsule(self) -> object:
+        """A PyCapsule named vs_span_scope, for C: spans that it makes below this one belong to the same trace, as long as this one is
+        open."""
+        return scope_capsule(self)
 
     def __repr__(self):
         return f"<Span {self.name!r} {self.trace_hex} {self.span_hex} {self.status}>"
@@ -333,6 +340,8 @@ cdef int trace_end(Span root) except -1:
     vs_add_relaxed(&tracer.open, <uint64_t>-1)
     with cython.critical_section(root):
         finished, root.finished = root.finished, None
+        if root.native != NULL:
+            finished = (finished or []) + native_spans(root)
         if root.failed or root.status_number == STATUS_ERROR:
             root.kept = KEPT_ERROR
         elif root.rule.slow_ns != 0 and root.end_ns - root.start_ns >= root.rule.slow_ns:
@@ -406,6 +415,9 @@ cdef class NoSpan:
 
     def end(self) -> None:
         pass
+
+    def capsule(self) -> object:
+        return scope_capsule(None)
 
     @property
     def is_recording(self) -> bool:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _TURN = 0.25  # seconds that a sink waits for records before it looks at what else there is to do
 _BACK_OFF = (0.05, 5.0)
+# So often, in so many seconds, a sink's trouble is logged: each word of it is one more record for the sink to
+# fail with, and one that fails now and then would never have written them all.
+_TROUBLE = (3, 60.0)
 
 
 class Sink:
@@ -90,6 +93,7 @@ class SinkThread(threading.Thread):
         self.cursor: Cursor | None = None
         self._native = native
         self._own = own
+        self._trouble = own.limited(*_TROUBLE)
         self._counters = counters
         self._error = ""
         self._stopping = threading.Event()
@@ -156,7 +160,7 @@ class SinkThread(threading.Thread):
             self._counters.follow(cursor)
         if self._error:
             self._error = ""
-            self._own.info("Log sink works again", sink=self.sink.name)
+            self._trouble.info("Log sink works again", sink=self.sink.name)
         return True
 
     def _failed(self, error: BaseException) -> None:
@@ -168,7 +172,7 @@ class SinkThread(threading.Thread):
             text = object.__repr__(error)
         if text != self._error:
             self._error = text
-            self._own.error("Log sink failed", sink=self.sink.name, error=text)
+            self._trouble.error("Log sink failed", sink=self.sink.name, error=text)
 
     def _tell_of_drops(self, cursor: Cursor) -> None:
         """One record about what was dropped, once nothing is left to be drained: when the flood is over."""

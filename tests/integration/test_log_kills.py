@@ -151,8 +151,8 @@ def test_another_takes_the_drainers_place(arena: Path, path: Path) -> None:
 
 
 def test_within_a_write(arena: Path, tmp_path: Path) -> None:
-    """The drainer is killed while its write waits, here for a pipe that is full. The next one writes the batch
-    again, as nobody can say how much of it the reader had."""
+    """The drainer is killed while its write waits, here for a pipe that is full. The next one writes the
+    batch again, as nobody can say how much of it the reader had."""
     fifo, path = tmp_path / "pipe", tmp_path / "vault.log"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -174,7 +174,7 @@ def test_within_a_write(arena: Path, tmp_path: Path) -> None:
 
 
 def test_a_sink_that_did_not_say_done(arena: Path, path: Path) -> None:
-    """What a sink had taken, but not acknowledged when it was killed, the next one of that name gets again."""
+    """What a sink had taken, but not acknowledged when it was killed, the next one of its name gets again."""
     script = """
     class Mine(Sink):
         name = "mine"

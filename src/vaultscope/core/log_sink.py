@@ -99,6 +99,7 @@ class SinkThread(threading.Thread):
         self._stopping = threading.Event()
         self._deadline = 0.0
         self._give_up = self._forget = False
+        self._end = 0
         self.is_whole = False
         """Whether it has ended, and nothing was left."""
 
@@ -143,12 +144,17 @@ class SinkThread(threading.Thread):
         cursor.stop()
         self._drain_rest(cursor)
         self._tell_of_drops(cursor)
+        self._end = self._native.end()
         self._drain_rest(cursor)
 
     def _drain_rest(self, cursor: Cursor) -> None:
-        while cursor.wait(0.0) and time.monotonic() < self._deadline:
+        while self._is_left(cursor) and time.monotonic() < self._deadline:
             if not self._step(cursor):
                 time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
+
+    def _is_left(self, cursor: Cursor) -> bool:
+        """Whether there is anything of what was logged before it was stopped: more may come all the time."""
+        return not cursor.reached(self._end) and cursor.wait(0.0)
 
     def _step(self, cursor: Cursor) -> bool:
         try:
@@ -189,6 +195,7 @@ class SinkThread(threading.Thread):
         """
         self._deadline = time.monotonic() + timeout
         self._give_up, self._forget = give_up, forget
+        self._end = self._native.end()
         self._stopping.set()
         if self.cursor is not None:
             self.cursor.stop()
@@ -206,11 +213,11 @@ class SinkThread(threading.Thread):
         is_whole = True
         cursor = self.cursor
         if cursor is not None:
-            is_whole = not cursor.wait(0.0)
-            while self._give_up and cursor.take() is not None:
+            is_whole = not self._is_left(cursor)
+            while self._give_up and self._is_left(cursor) and cursor.take() is not None:
                 cursor.drop()
             self._counters.follow(cursor)
-            cursor.close(self._forget)
+            cursor.close(self._forget or self._give_up)
         try:
             self.sink.close()
         except Exception as error:

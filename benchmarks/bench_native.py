@@ -40,15 +40,20 @@ def nanoseconds(sample: Sample) -> str:
     return f"{sample.median:.2f} ns ({sample.low:.2f}–{sample.high:.2f})"
 
 
+def compiled(name: str, folder: Path) -> Path:
+    """The program of that name, built in the folder as a user would."""
+    program, source = folder / name, Path(__file__).parent / "native" / f"{name}.c"
+    (library,) = vaultscope.get_library_dirs()
+    flags = ["-std=gnu11", "-O2", f"-I{vaultscope.get_include()}", f"-L{library}", f"-Wl,-rpath,{library}"]
+    subprocess.run(["cc", source, *flags, "-lvaultscope", "-pthread", "-o", program], check=True)
+    return program
+
+
 @pytest.fixture(scope="module")
 def times(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Times:
     """What bench_native measured."""
     short = request.config.stash[TABLE].short
-    program = tmp_path_factory.mktemp("native") / "bench_native"
-    source = Path(__file__).parent / "native" / "bench_native.c"
-    (library,) = vaultscope.get_library_dirs()
-    flags = ["-std=gnu11", "-O2", f"-I{vaultscope.get_include()}", f"-L{library}", f"-Wl,-rpath,{library}"]
-    subprocess.run(["cc", source, *flags, "-lvaultscope", "-pthread", "-o", program], check=True)
+    program = compiled("bench_native", tmp_path_factory.mktemp("native"))
     size = ("3", "2000") if short else (str(ROUNDS), str(LAP_OPERATIONS))
     printed = subprocess.run([program, *size], check=True, capture_output=True, text=True).stdout
     rows = (line.split() for line in printed.splitlines())

@@ -15,7 +15,20 @@ from race import Race
 from table import TABLE, Table
 
 # The order of the table; a benchmark that is not named here comes last.
-NOUNS = ("counter", "histogram", "hdr", "labels", "timer", "render", "scrape", "memory", "import", "native")
+NOUNS = (
+    "counter",
+    "histogram",
+    "hdr",
+    "labels",
+    "timer",
+    "log",
+    "render",
+    "scrape",
+    "memory",
+    "import",
+    "native",
+    "log_native",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

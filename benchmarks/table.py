@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from race import Sample, Times
 
-PEERS = ("prometheus_client", "hdrhistogram")
+PEERS = ("prometheus_client", "hdrhistogram", "structlog", "orjson", "picologging")
 SCALES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (0.0, "ns"))
 
 
@@ -63,7 +63,8 @@ def against_peer(times: Times, peer: str, limit: float) -> Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `beside`: what else was measured. `figures`: all of it, for machines."""
+    """A line of the table. `beside`: what else was measured. `figures`: all of it, for machines. Without bars
+    it is only to be known."""
 
     what: str
     ours: str
@@ -88,7 +89,7 @@ class Row:
 
     def markdown(self) -> str:
         beside = "; ".join(f"{name} {text}" for name, text in self.beside.items())
-        verdict = "met" if self.met else "**not met**"
+        verdict = "" if not self.bars else "met" if self.met else "**not met**"
         return f"| {self.what} | {self.ours} | {beside} | {'; '.join(map(str, self.bars))} | {verdict} |"
 
 
@@ -133,12 +134,20 @@ def machine() -> str:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), model)
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PEERS)
+    versions = ", ".join(map(version, PEERS))
     pinned = ", one of them used" if hasattr(os, "sched_setaffinity") else ""
     return (
         f"{model} ({os.cpu_count()} CPUs{pinned}), {platform.system()} {platform.machine()}, "
         f"{platform.python_implementation()} {platform.python_version()}, {versions}"
     )
+
+
+def version(peer: str) -> str:
+    """A peer with its version. There is no picologging for some Pythons: its bars are left out there."""
+    try:
+        return f"{peer} {importlib.metadata.version(peer)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"no {peer} for this Python"
 
 
 TABLE = pytest.StashKey[Table]()

@@ -404,6 +404,11 @@ bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *s
     return false;
 }
 
+bool vs_cursor_reached(const vs_cursor *cursor, uint64_t position)
+{
+    return vs_load_relaxed(&cursor->words->acked) >= position; /* who asks is who acknowledges */
+}
+
 bool vs_drain_reached(const vs_journal *journal, uint64_t position)
 {
     for (size_t i = 0; i < VS_RING_CURSORS; i++) {

@@ -7,8 +7,8 @@
 #include "log_lines.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { RING_BYTES = 1 << 16, DRAIN_A_SECOND = 40000, SECONDS = 2, BATCH_BYTES = 4 << 10, TURN_NS = 200000, LEVELS = VS_LEVELS };
 
@@ -46,9 +46,8 @@ typedef struct drain {
 
 static void wait_until(int64_t time_ns)
 {
-    int64_t left = time_ns - vs_clock_monotonic_ns();
-    if (left > 0)
-        nanosleep(&(struct timespec){left / 1000000000, (long)(left % 1000000000)}, NULL);
+    while (vs_clock_monotonic_ns() < time_ns)
+        sched_yield();
 }
 
 /* When the n-th of so many a second is due, to a turn. */
@@ -107,7 +106,7 @@ static void *drain_all(void *context)
             continue;
         }
         while (d->is_hanging && vs_load_acquire(d->drained) == 0)
-            nanosleep(&(struct timespec){0, TURN_NS}, NULL);
+            sched_yield();
         taken += log_lines_read(batch.data, batch.size, tell_entry, d);
         vs_cursor_done(d->cursor);
     }

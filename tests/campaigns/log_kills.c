@@ -17,10 +17,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { PARTS = 2, STRETCH = 20, LIVES_MAX = STRETCH + PARTS, RETURNS_MAX = 3000, MOMENT_US_MAX = 4000, RING_BYTES = 1 << 18 };
+enum { PARTS = 2, STRETCH = 20, LIVES_MAX = STRETCH + PARTS, RETURNS_MAX = 3000, MOMENT_NS_MAX = 4000000, RING_BYTES = 1 << 18 };
 
 typedef struct page {
     vs_word returned[LIVES_MAX][WRITERS]; /* calls that put a record into the ring */
@@ -76,7 +75,7 @@ static void drain(vs_journal *journal, bool to_the_end, bool sync)
     vs_cursor *cursor;
     vs_status status;
     while ((status = vs_cursor_open(journal, (vs_text){"file", 4}, &cursor)) == VS_E_BUSY)
-        nanosleep(&(struct timespec){0, 100000}, NULL);
+        sched_yield();
     if (status != VS_OK)
         give_up("no cursor");
     int fd = open(file, O_WRONLY | O_APPEND | O_CREAT, 0600);
@@ -210,7 +209,9 @@ static bool is_torn(void)
 static void wait_for_a_moment(uint64_t *random)
 {
     if (next_random(random) % 4 == 0) { /* perhaps it has hardly begun */
-        nanosleep(&(struct timespec){0, (long)(next_random(random) % MOMENT_US_MAX) * 1000}, NULL);
+        int64_t moment = vs_clock_monotonic_ns() + (int64_t)(next_random(random) % MOMENT_NS_MAX);
+        while (vs_clock_monotonic_ns() < moment)
+            sched_yield();
         return;
     }
     uint64_t until = vs_load_relaxed(&shared->returns) + 1 + next_random(random) % RETURNS_MAX;

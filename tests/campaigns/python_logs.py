@@ -192,7 +192,9 @@ def note(records: list[dict[str, Any]], numbers: dict[tuple[int, int], list[int]
 
 def wait_for_a_moment(draw: random.Random, page: Page) -> None:
     if draw.random() < 0.25:
-        time.sleep(draw.random() * MOMENT_S_MAX)  # perhaps it has hardly begun
+        moment = time.monotonic() + draw.random() * MOMENT_S_MAX  # perhaps it has hardly begun
+        while time.monotonic() < moment:
+            os.sched_yield()
         return
     until = page.total() + draw.randrange(1, RETURNS_MAX)
     while page.total() < until:

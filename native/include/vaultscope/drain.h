@@ -61,6 +61,9 @@ VS_API vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *
 /* Waits until there is something to take, for `wait_ns` at most, or until *stop is set (it may be NULL). */
 VS_API bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *stop);
 
+/* Whether this cursor has acknowledged what came before `position`. */
+VS_API bool vs_cursor_reached(const vs_cursor *cursor, uint64_t position);
+
 /* Whether all of the ring's cursors that are open, in whatever process, have acknowledged what came before `position`. */
 VS_API bool vs_drain_reached(const vs_journal *journal, uint64_t position);
 

@@ -37,6 +37,10 @@ cdef class Cursor:
             found = vs_cursor_wait(self.cursor, wait_ns, &self.stopping)
         return found
 
+    def reached(self, uint64_t position) -> bool:
+        """Whether what came before that position was acknowledged."""
+        return vs_cursor_reached(opened(self), position)
+
     def take(self, size_t size=1 << 18) -> Batch | None:
         """What there is, up to about `size` bytes; again the same until done() or drop(). None: nothing."""
         cdef vs_batch batch

@@ -410,6 +410,7 @@ cdef extern from "vaultscope.h" nogil:
     void vs_cursor_drop(vs_cursor *cursor)
     vs_pump vs_cursor_pump(vs_cursor *cursor, int fd, const vs_pump_options *options, const vs_word32 *stop)
     vs_bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *stop)
+    vs_bool vs_cursor_reached(const vs_cursor *cursor, uint64_t position)
     vs_bool vs_drain_reached(const vs_journal *journal, uint64_t position)
     void vs_cursor_counts(const vs_cursor *cursor, uint64_t *written, uint64_t *missed)
     vs_bool vs_journal_take_drops(vs_journal *journal, uint64_t *drops)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _TURN = 0.25  # seconds that a sink waits for records before it looks at what else there is to do
 _BACK_OFF = (0.05, 5.0)
+# So often, in so many seconds, a sink's trouble is logged: each word of it is one more record for the sink to
+# fail with, and one that fails now and then would never have written them all.
+_TROUBLE = (3, 60.0)
 
 
 class Sink:
@@ -90,11 +93,13 @@ class SinkThread(threading.Thread):
         self.cursor: Cursor | None = None
         self._native = native
         self._own = own
+        self._trouble = own.limited(*_TROUBLE)
         self._counters = counters
         self._error = ""
         self._stopping = threading.Event()
         self._deadline = 0.0
         self._give_up = self._forget = False
+        self._end = 0
         self.is_whole = False
         """Whether it has ended, and nothing was left."""
 
@@ -139,12 +144,17 @@ class SinkThread(threading.Thread):
         cursor.stop()
         self._drain_rest(cursor)
         self._tell_of_drops(cursor)
+        self._end = self._native.end()
         self._drain_rest(cursor)
 
     def _drain_rest(self, cursor: Cursor) -> None:
-        while cursor.wait(0.0) and time.monotonic() < self._deadline:
+        while self._is_left(cursor) and time.monotonic() < self._deadline:
             if not self._step(cursor):
                 time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
+
+    def _is_left(self, cursor: Cursor) -> bool:
+        """Whether there is anything of what was logged before it was stopped: more may come all the time."""
+        return not cursor.reached(self._end) and cursor.wait(0.0)
 
     def _step(self, cursor: Cursor) -> bool:
         try:
@@ -156,7 +166,7 @@ class SinkThread(threading.Thread):
             self._counters.follow(cursor)
         if self._error:
             self._error = ""
-            self._own.info("Log sink works again", sink=self.sink.name)
+            self._trouble.info("Log sink works again", sink=self.sink.name)
         return True
 
     def _failed(self, error: BaseException) -> None:
@@ -168,7 +178,7 @@ class SinkThread(threading.Thread):
             text = object.__repr__(error)
         if text != self._error:
             self._error = text
-            self._own.error("Log sink failed", sink=self.sink.name, error=text)
+            self._trouble.error("Log sink failed", sink=self.sink.name, error=text)
 
     def _tell_of_drops(self, cursor: Cursor) -> None:
         """One record about what was dropped, once nothing is left to be drained: when the flood is over."""
@@ -185,6 +195,7 @@ class SinkThread(threading.Thread):
         """
         self._deadline = time.monotonic() + timeout
         self._give_up, self._forget = give_up, forget
+        self._end = self._native.end()
         self._stopping.set()
         if self.cursor is not None:
             self.cursor.stop()
@@ -202,11 +213,11 @@ class SinkThread(threading.Thread):
         is_whole = True
         cursor = self.cursor
         if cursor is not None:
-            is_whole = not cursor.wait(0.0)
-            while self._give_up and cursor.take() is not None:
+            is_whole = not self._is_left(cursor)
+            while self._give_up and self._is_left(cursor) and cursor.take() is not None:
                 cursor.drop()
             self._counters.follow(cursor)
-            cursor.close(self._forget)
+            cursor.close(self._forget or self._give_up)
         try:
             self.sink.close()
         except Exception as error:

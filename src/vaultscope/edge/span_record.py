@@ -1,7 +1,8 @@
 """A span as plain data, of bounded size, whatever anyone put into it: what sinks write.
 
-Attributes are the caller's objects, and this is where they are first looked at: in a sink's thread, long after
-the call. So an object that is hostile, endless or changed meanwhile costs its own attribute, and nothing more.
+Attributes are the caller's objects, and this is where they are first looked at: in a sink's thread, long
+after the call. So an object that is hostile, endless or changed meanwhile costs its own attribute, and
+nothing more.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ __all__ = ["cut_text", "span_record", "split_traces"]
 TEXT_BYTES_MAX = 8 << 10
 DATA_BYTES_MAX = TEXT_BYTES_MAX // 2  # in hexadecimal digits they are twice as many
 DEPTH_MAX = 16
-# What the parts of a span have room for. In JSON a control character is six bytes long: a line of all of them has
-# less than a MiB, which is what readers of lines take.
+# What the parts of a span have room for. In JSON a control character is six bytes long: a line of all of them
+# has less than a MiB, which is what readers of lines take.
 ATTRIBUTES_BYTES_MAX = EVENTS_BYTES_MAX = 40 << 10
 LINKS_BYTES_MAX = 8 << 10
 _VALUE_BYTES = 24  # what a value counts besides its text, so that a million numbers are many, too
-_LONG_BITS = 4096  # an integer beyond is written in hexadecimal digits, which takes no time that grows faster than it
+_LONG_BITS = 4096  # an integer beyond is written in hexadecimal digits: decimal ones take ever longer
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -33,11 +34,11 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 def span_record(span: Mapping[str, Any], *, exact: bool = False) -> dict[str, Any]:
     """The span as sinks are given it, with plain values that are copies. Never raises.
 
-    Values become what core/json_codec makes of them; an exception that is the attribute `exception` of an event
-    becomes `exception.type`, `exception.message` and `exception.stacktrace`, as OpenTelemetry has it. A text of
-    more than 8 KiB is cut, and says so; so are bytes of more than 4 KiB, in hexadecimal digits. What is beyond
-    40 KiB of attributes, 40 KiB of events (the last ones are kept) and 8 KiB of links is left out, and counted in
-    `omitted`.
+    Values become what core/json_codec makes of them; an exception that is the attribute `exception` of an
+    event becomes `exception.type`, `exception.message` and `exception.stacktrace`, as OpenTelemetry has it. A
+    text of more than 8 KiB is cut, and says so; so are bytes of more than 4 KiB, in hexadecimal digits. What
+    is beyond 40 KiB of attributes, 40 KiB of events (the last ones are kept) and 8 KiB of links is left out,
+    and counted in `omitted`.
 
     exact: leaves bytes, NaN and infinities as they are, for formats that have words for them.
     """
@@ -73,8 +74,8 @@ def split_traces(spans: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, A
 
 
 def cut_text(text: str) -> str:
-    """The text if it has no more than 8 KiB of UTF-8, else its beginning, and how many characters are missing. A
-    lone surrogate becomes U+FFFD."""
+    """The text if it has no more than 8 KiB of UTF-8, else its beginning, and how many characters are
+    missing. A lone surrogate becomes U+FFFD."""
     part = text[: TEXT_BYTES_MAX + 1]
     if not part.isascii():
         part = _LONE_SURROGATE.sub("\ufffd", part)
@@ -173,7 +174,7 @@ class _Plain:
 
     def _taken(self, items: Iterable[Any]) -> list[Any]:
         """So many of them as there can be room for, and one more."""
-        most = max(self._room, 0) // _VALUE_BYTES + 1
+        most = max(self._room, 0) // _VALUE_BYTES + 2  # the last room may be less than a value's
         return list(islice(items, most))
 
     def _has_room(self) -> bool:
@@ -204,7 +205,9 @@ class _Plain:
     def _data(self, value: bytes | bytearray | memoryview) -> bytes | str:
         view = memoryview(value)
         if view.nbytes > DATA_BYTES_MAX:
-            head = bytes(view.cast("B")[:DATA_BYTES_MAX] if view.c_contiguous else view.tobytes()[:DATA_BYTES_MAX])
+            head = bytes(
+                view.cast("B")[:DATA_BYTES_MAX] if view.c_contiguous else view.tobytes()[:DATA_BYTES_MAX]
+            )
             return self._text(head.hex()) + _mark(view.nbytes - DATA_BYTES_MAX)
         self._room -= view.nbytes * 2
         return view.tobytes() if self._exact else view.hex()

@@ -1,4 +1,4 @@
-"""Sinks of traces that keep them in memory, hand them to a function, put them into a store, or write them to a
+"""Sinks that keep traces in memory, hand them to a function, put them into a store, or write them to a
 file."""
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class CallableSpanSink(_EachTraceSink):
     """Calls a function with each trace, in a thread of the sink's own: a list of its spans, as dicts of plain
     values, its local root first.
 
-    If it raises, it is called with that trace again, with the tracer's back-off; what comes later waits meanwhile.
+    If it raises, it is called with that trace again, with the tracer's back-off; what comes later waits
+    meanwhile.
 
     Args:
         function: Called with a trace.
@@ -151,9 +152,9 @@ class SoupSpanSink(_EachTraceSink):
 class JsonLinesSpanSink(SpanSink):
     """Appends each span to a file, as a line of JSON. `vaultscope trace` reads it.
 
-    A line begins with its `time`, when the span began, as a log's do, so that `vaultscope logs` reads it, too. The
-    file is what a FileSink makes of it: appended to in whole lines by any number of processes, rotated,
-    compressed, opened anew when others rotate it, and tried again while the disk is full.
+    A line begins with its `time`, when the span began, as a log's do, so that `vaultscope logs` reads it,
+    too. The file is what a FileSink makes of it: appended to in whole lines by any number of processes,
+    rotated, compressed, opened anew when others rotate it, and tried again while the disk is full.
 
     Args:
         path: The file. Its folder must exist. The absolute path is the sink's name.
@@ -215,7 +216,7 @@ class _Lines:
     def pump(
         self, fd: int, *, file_bytes: int = 0, wait: float = 0.0, run: float = 0.0, sync: bool = False
     ) -> str:
-        """Writes all lines to the file's end. Raises OSError; what is pending then begins with a whole line."""
+        """Writes all lines to the file's end. Raises OSError; what is pending then begins a line."""
         size = os.fstat(fd).st_size
         landed = 0
         try:
@@ -233,8 +234,8 @@ class _Lines:
         return "idle"
 
     def _keep_rest(self, fd: int, size: int, landed: int) -> None:
-        """A full disk may have taken a part of a line. That is taken back, unless somebody else has written behind
-        it since: then it stays, as a line that is none."""
+        """A full disk may have taken a part of a line. That is taken back, unless somebody else has written
+        behind it since: then it stays, as a line that is none."""
         whole = self.pending.rfind(b"\n", 0, landed) + 1
         self.pending = self.pending[whole:]
         if landed == whole:

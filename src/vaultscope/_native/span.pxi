@@ -147,7 +147,7 @@ cdef class Span(SpanContext):
         """Who it is, without the rest: to be handed to other threads, and kept."""
         cdef SpanContext context = SpanContext.__new__(SpanContext)
         context.high, context.low, context.span = self.high, self.low, self.span
-        context.sampled, context.remote, context.tracestate = self.sampled, False, self.tracestate
+        context.sampled, context.random, context.tracestate = self.sampled, self.random, self.tracestate
         return context
 
     # ---- what happens in it ----
@@ -266,19 +266,27 @@ cdef int span_start(Span span, PyObject *parent) except -1:
     span.state = SPAN_OPEN
     if above is None:
         span.high, span.low = vs_id_next(), vs_id_next()
+        span.random = True
         span_begin_trace(span)
-        span.sampled = (span.low & ((<uint64_t>1 << SAMPLING_BITS) - 1)) >= span.rule.threshold
+        span.sampled = is_sampled(span)
     else:
         span.high, span.low, span.parent_span = above.high, above.low, above.span
-        span.sampled, span.tracestate = above.sampled, above.tracestate
+        span.sampled, span.random, span.tracestate = above.sampled, above.random, above.tracestate
         if type(above) is Span and (<Span>above).tracer is tracer and (<Span>above).state != SPAN_NEW:
             local = <Span>above
             span.root = local.root if local.root is not None else local
             span.recording = span.root.recording
         else:
             span_begin_trace(span)
+            if above.deferred:
+                span.sampled = is_sampled(span)
     span.start_ns = vs_clock_monotonic_ns()
     return 0
+
+
+cdef inline bint is_sampled(Span span) noexcept:
+    """By the trace's id: so all vaults decide alike."""
+    return (span.low & ((<uint64_t>1 << SAMPLING_BITS) - 1)) >= span.rule.threshold
 
 
 cdef int span_begin_trace(Span span) except -1:

@@ -204,9 +204,14 @@ cdef class Span(SpanContext):
     # ---- begin and end by hand ----
 
     def start(self) -> Span:
-        """Begins it, without making it the current span."""
+        """Begins it, below the current span, without becoming that itself."""
+        cdef PyObject *current = NULL
         if self.state == SPAN_NEW:
-            span_start(self, NULL)
+            vs_context_get(<PyObject *>current_span, &current)
+            try:
+                span_start(self, current)
+            finally:
+                Py_XDECREF(current)
         return self
 
     def end(self) -> None:

@@ -328,7 +328,10 @@ def extract_plain(dict headers not None) -> SpanContext | None:
                 values[number] = value
         if values[0] == NULL:
             return None
-        return read_traceparent(<object>values[0], <object>values[1] if values[1] != NULL else None)
+        if values[1] == NULL:
+            return read_traceparent(<object>values[0], None)
+        state = <object>values[1]
+        return read_traceparent(<object>values[0], state) if isinstance(state, (str, bytes)) else None
 
 
 # ---- written ----

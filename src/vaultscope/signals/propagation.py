@@ -154,15 +154,17 @@ def _found(carrier: Any) -> dict[str, Any]:
     if found:
         for method in ("getlist", "get_all", "getall"):
             if hasattr(carrier, method):
-                return _every(carrier, getattr(carrier, method), found)
+                _complete(found, carrier, getattr(carrier, method))
+                break
     return found
 
 
-def _every(carrier: Any, values: Callable[[Any], Iterable[Any]], found: dict[str, Any]) -> dict[str, Any]:
-    """items() of some such mappings gives one value a name, of others all; so whatever gives more."""
-    keys = dict.fromkeys(trace_keys(islice(carrier.keys(), _HEADERS_MAX)))
-    every = trace_headers((key, list(islice(values(key), _HEADERS_MAX))) for key in keys)
-    return {name: max(value, every.get(name, value), key=_count) for name, value in found.items()}
+def _complete(found: dict[str, Any], carrier: Any, values: Callable[[Any], Iterable[Any]]) -> None:
+    """items() of such mappings gives one value a name, or all of them; so whatever gives more."""
+    for key in dict.fromkeys(trace_keys(islice(carrier.keys(), _HEADERS_MAX))):
+        every = trace_headers([(key, list(islice(values(key), _HEADERS_MAX)))])
+        for name, value in every.items():
+            found[name] = max(found[name], value, key=_count)
 
 
 def _count(value: Any) -> int:

@@ -78,9 +78,9 @@ def test_attributes_have_types() -> None:
         "error": ValueError("bad"),
     }  # fmt: skip
     assert python_attributes(parsed(span(attributes=given))) == {
-        "text": "é\ufffd", "yes": True, "small": -(2**63), "large": str(2**63), "float": 1.5, "inf": -math.inf,
-        "bytes": b"\0\xff", "none": None, "list": [1, "a", [None]], "dict": {"a": {"1": b"x"}}, "set": [7],
-        "error": {"type": "ValueError", "message": "bad"},
+        "text": "é\ufffd", "yes": True, "small": -(2**63), "large": str(2**63), "float": 1.5,
+        "inf": -math.inf, "bytes": b"\0\xff", "none": None, "list": [1, "a", [None]],
+        "dict": {"a": {"1": b"x"}}, "set": [7], "error": {"type": "ValueError", "message": "bad"},
     }  # fmt: skip
     assert math.isnan(python_attributes(parsed(span(attributes={"nan": math.nan})))["nan"])
 
@@ -150,7 +150,7 @@ def test_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     assert receiver_url("http://mine:1") == "http://mine:1/v1/traces"
 
 
-@pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://h", "http://", "http://h:99999", "/v1"])
+@pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://h", "http://", "http://h:99999", "/v1", "http://a:b@h"])
 def test_an_endpoint_that_is_none(endpoint: str) -> None:
     """It is refused at once, not with each request."""
     with pytest.raises(ValueError):
@@ -162,7 +162,7 @@ def test_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert request_timeout() == 10.0
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2500")
     assert request_timeout() == 2.5
-    for odd in ("soon", "-1", "0"):
+    for odd in ("soon", "-1", "0", "inf", "nan", "1e300"):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", odd)
         assert request_timeout() == 10.0
 
@@ -175,6 +175,8 @@ def test_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (headers["Content-Type"], headers["Content-Encoding"]) == ("application/json", "gzip")
     assert headers["User-Agent"] == f"vaultscope/{__version__}"
     assert "x" not in request_headers({"y": "2"}, compress=False)
+    twice = request_headers({"content-type": "text/plain"}, compress=False)
+    assert [name for name in twice if name.lower() == "content-type"] == ["Content-Type"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_the_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (given["telemetry.sdk.name"], given["telemetry.sdk.language"]) == ("vaultscope", "python")
 
 
-@pytest.mark.parametrize("options", [{"timeout": 0}, {"batch_spans": 0}, {"batch_seconds": -1}])
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": float("nan")}, {"batch_spans": 0}, {"batch_seconds": -1}])
 def test_settings_that_make_no_sense(options: dict[str, Any]) -> None:
     """They are refused."""
     with pytest.raises(ValueError):

@@ -143,7 +143,8 @@ def test_other_headers(headers: object) -> None:
     [
         None, 5, "traceparent", b"traceparent", object(), {}, [], (), {"traceparent": None},
         {"traceparent": 5}, {"traceparent": []}, {"traceparent": [None]}, {None: PARENT}, {5: PARENT},
-        {("traceparent",): PARENT}, [PARENT], [("traceparent",)], [("traceparent", PARENT, 1)], [None], {"traceparent": [[PARENT]]},
+        {("traceparent",): PARENT}, [PARENT], [("traceparent",)], [("traceparent", PARENT, 1)], [None],
+        {"traceparent": [[PARENT]]},
         {"trace-parent": PARENT}, {"trace_parent": PARENT}, {"HTTP_": PARENT}, {"": PARENT},
         {"HTTP_HTTP_TRACEPARENT": PARENT}, {"X_Trace_Id": TRACE, "X_Span_Id": SPAN},
         {"traceparent\n": PARENT}, {"ｔraceparent": PARENT},

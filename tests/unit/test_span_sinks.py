@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spans import HOSTILE, root, span
+from spans import HOSTILE, Raises, root, span
 
 from vaultscope import Registry
 from vaultscope.edge import span_sinks
@@ -74,6 +74,19 @@ def test_memory_with_a_tracer() -> None:
     assert inner["events"][0]["attributes"]["exception.message"] == "bad"
 
 
+def test_names_that_cannot_be_said() -> None:
+    """A span and an event whose names raise when they are asked hold up nobody: their trace arrives."""
+    sink = MemorySpanSink()
+    tracer = Tracer(Registry(), rate=1.0)
+    tracer.add_sink(sink)
+    with tracer.span(Raises()) as span:  # type: ignore[arg-type]
+        span.event(Raises())  # type: ignore[arg-type]
+    with tracer.span("next"):
+        pass
+    assert tracer.close()
+    assert [each["name"][:14] for each in sink.spans] == ["<spans.Raises ", "next"]
+
+
 # ---- a function
 
 
@@ -131,6 +144,24 @@ def test_another_batch_begins_at_its_beginning() -> None:
             sink.write([root(1), root(2)])
         sink.after_fork()
     assert got == [1, 4, 5, 1, 1]
+
+
+def test_a_function_that_exits_is_called_again() -> None:
+    """SystemExit, too, is a failure: the sink's thread lives on, and the trace comes again."""
+    got: list[int] = []
+    failures = [SystemExit(), SystemExit()]
+
+    def take(trace: list[dict[str, Any]]) -> None:
+        if failures:
+            raise failures.pop()
+        got.append(len(trace))
+
+    tracer = Tracer(Registry(), rate=1.0)
+    tracer.add_sink(CallableSpanSink(take))
+    with tracer.span("one"):
+        pass
+    assert tracer.close()
+    assert got == [1]
 
 
 # ---- a store

@@ -109,7 +109,7 @@ cdef class Span(SpanContext):
 
     @property
     def name(self) -> str:
-        return self.given_name if isinstance(self.given_name, str) else str(self.given_name)
+        return self.given_name if isinstance(self.given_name, str) else log_text(self.given_name).decode()
 
     @property
     def parent_id(self) -> int:
@@ -239,7 +239,7 @@ cdef class Span(SpanContext):
         if self.given:
             record["attributes"] = dict(self.given)
         if self.happened:
-            record["events"] = [{"time_ns": at + anchor_ns, "name": str(name), "attributes": dict(given)}
+            record["events"] = [{"time_ns": at + anchor_ns, "name": log_text(name).decode(), "attributes": dict(given)}
                                 for at, name, given in self.happened]
         if self.linked:
             record["links"] = [{"trace_id": (<SpanContext>other).trace_hex, "span_id": (<SpanContext>other).span_hex,

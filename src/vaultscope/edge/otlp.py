@@ -22,6 +22,7 @@ from vaultscope.core.json_codec import loads
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.edge.otlp_json import encode_request, encode_resource, encode_span
 from vaultscope.edge.otlp_settings import (
+    TIMEOUT_MAX,
     receiver_url,
     request_headers,
     request_timeout,
@@ -120,8 +121,8 @@ class OtlpSpanSink(SpanSink):
         self.url = receiver_url(endpoint)
         self.timeout = request_timeout() if timeout is None else timeout
         self.missed = 0
-        if self.timeout <= 0 or batch_spans < 1 or batch_seconds < 0:
-            raise ValueError("a timeout and a batch are positive, and a time is not negative")
+        if not 0 < self.timeout <= TIMEOUT_MAX or batch_spans < 1 or not 0 <= batch_seconds <= TIMEOUT_MAX:
+            raise ValueError("a timeout and a batch are positive, and no time is longer than an hour")
         self._resource = encode_resource(resource_attributes(service, vault, resource))
         self._headers = request_headers(headers, compress=compress)
         self._batch_spans, self._batch_seconds = batch_spans, batch_seconds

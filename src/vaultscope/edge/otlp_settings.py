@@ -17,6 +17,7 @@ __all__ = ["receiver_url", "request_headers", "request_timeout", "resource_attri
 DEFAULT_ENDPOINT = "http://localhost:4318"
 PATH = "/v1/traces"
 DEFAULT_TIMEOUT = 10.0
+TIMEOUT_MAX = 3600.0  # seconds
 
 
 def _setting(name: str) -> str:
@@ -32,6 +33,8 @@ def receiver_url(endpoint: str | None) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"an endpoint is http://host:port or https://..., not {url!r}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an endpoint has no credentials, which would be logged: they are for a header")
     return url
 
 
@@ -41,7 +44,7 @@ def request_timeout() -> float:
         milliseconds = float(_setting("TIMEOUT"))
     except ValueError:
         return DEFAULT_TIMEOUT
-    return milliseconds / 1e3 if milliseconds > 0 else DEFAULT_TIMEOUT
+    return milliseconds / 1e3 if 0 < milliseconds <= TIMEOUT_MAX * 1e3 else DEFAULT_TIMEOUT
 
 
 def request_headers(given: Mapping[str, str] | None, *, compress: bool) -> dict[str, str]:
@@ -54,10 +57,11 @@ def request_headers(given: Mapping[str, str] | None, *, compress: bool) -> dict[
             is_fine = False
         if not is_fine or not name or any(sign in name for sign in " :"):
             raise ValueError(f"{name!r} is no header, or has a value that is none")
-    headers |= {"Content-Type": "application/json", "User-Agent": f"vaultscope/{library_version()}"}
+    ours = {"Content-Type": "application/json", "User-Agent": f"vaultscope/{library_version()}"}
     if compress:
-        headers["Content-Encoding"] = "gzip"
-    return headers
+        ours["Content-Encoding"] = "gzip"
+    taken = {name.lower() for name in ours}
+    return ours | {name: value for name, value in headers.items() if name.lower() not in taken}
 
 
 def resource_attributes(service: str | None, vault: str, more: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class _SinkThread(threading.Thread):
     def _write(self, batch: list[Kept]) -> bool:
         try:
             self.sink.write([record for kept in batch for record in _records(kept)])
-        except Exception:
+        except BaseException:  # SystemExit, too: nobody would come for what is left
             self._errors.inc()
             return False
         self._settle(batch)

@@ -12,6 +12,7 @@
 #include "vaultscope/buffer.h"
 #include "vaultscope/counter.h"
 #include "vaultscope/drain.h"
+#include "vaultscope/exemplar.h"
 #include "vaultscope/gauge.h"
 #include "vaultscope/hdr.h"
 #include "vaultscope/histogram.h"

@@ -196,6 +196,19 @@ cdef extern from "vaultscope.h" nogil:
     uint64_t vs_metric_loss_read(const vs_metric *metric, vs_loss kind)
     vs_status vs_series_read(vs_series *series, uint64_t *counts, vs_tally_totals *totals)
 
+    # exemplar.h
+    ctypedef struct vs_exemplar:
+        size_t series
+        uint32_t bucket
+        double value
+        uint64_t trace_high
+        uint64_t trace_low
+        uint64_t span
+        int64_t time_ns
+    vs_bool vs_series_exemplar(vs_series *series, double value, uint64_t trace_high, uint64_t trace_low, uint64_t span)
+    vs_bool vs_series_exemplar_at(vs_series *series, double value, uint64_t trace_high, uint64_t trace_low, uint64_t span,
+                                  int64_t time_ns)
+
     # snapshot.h
     ctypedef struct vs_span32:
         uint64_t at
@@ -230,6 +243,8 @@ cdef extern from "vaultscope.h" nogil:
         const uint32_t *counts_len
         const uint64_t *counts
         size_t counts_size
+        const vs_exemplar *exemplars
+        size_t exemplar_count
         uint64_t unsettled
         uint64_t arena_used
         uint64_t arena_limit
@@ -238,6 +253,7 @@ cdef extern from "vaultscope.h" nogil:
         uint64_t processes
         uint64_t processes_refused
     vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out)
+    const vs_exemplar *vs_snapshot_exemplars(const vs_snapshot *snapshot, size_t series, size_t *count)
     void vs_snapshot_free(vs_snapshot *snapshot)
     size_t vs_snapshot_bytes(const vs_snapshot *snapshot)
 

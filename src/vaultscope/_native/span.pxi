@@ -68,6 +68,7 @@ cdef class NativeTracer:
         self.traces_max, self.spans_max, self.attributes_max = traces_max, spans_max, attributes_max
         self.spans, self.kept, self.thrown, self.evicted, self.lost, self.abandoned = counters
         self.enabled = True
+        vs_store_relaxed(&spans_in_use, 1)
 
     @property
     def open_traces(self) -> int:

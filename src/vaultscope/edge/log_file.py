@@ -132,9 +132,7 @@ class FileSink(Sink):
                 self._target.close()
 
     def _step(self, cursor: Cursor) -> None:
-        if (
-            cursor is not self._cursor
-        ):  # this process has just begun to drain: who did before may have rotated
+        if cursor is not self._cursor:  # it has just begun to drain: who did before may have rotated
             self._cursor, self._check_at = cursor, self._ticks()
         target = self._current()
         rotates = self._rotates(target) and self._ticks() >= self._rotate_at

@@ -62,7 +62,7 @@ cdef class NativeJournal:
         return vs_drain_reached(self.journal, position)
 
     def take_drops(self) -> dict:
-        """Losses by level since this was last asked, by whatever process."""
+        """Drops by level since this was last asked, by whatever process."""
         cdef uint64_t drops[VS_LEVELS]
         return by_level(drops) if vs_journal_take_drops(self.journal, drops) else {}
 

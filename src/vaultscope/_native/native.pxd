@@ -366,6 +366,7 @@ cdef extern from "vaultscope.h" nogil:
     vs_status vs_log_set_vault(vs_text vault)
     vs_text vs_log_vault()
     void vs_log_set_span(uint64_t trace_high, uint64_t trace_low, uint64_t span)
+    void vs_log_never_wait()
     vs_status vs_logger_open(const vs_journal *journal, vs_text name, vs_logger **out)
     void vs_logger_close(vs_logger *logger)
     vs_bool vs_log_enabled(const vs_logger *logger, vs_level level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 
+from vaultscope._native import _core
 from vaultscope._native._core import Counter, Cursor, Logger, NativeJournal
 from vaultscope.errors import BusyError
 
@@ -72,13 +73,22 @@ class SinkCounters:
     def follow(self, cursor: Cursor) -> None:
         """Counts what is new since the last time."""
         for family, before, now in zip(self._families, self._counted, cursor.counts(), strict=True):
-            for level, count in now.items():
-                family.labels(self._name, level).inc(count - before.get(level, 0))
+            for level, count in _more(now, before).items():
+                family.labels(self._name, level).inc(count)
             before.update(now)
 
     def error(self) -> None:
         """Counts a failure."""
         self._errors.inc()
+
+
+def _more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """By how much each number has grown, where it has."""
+    return {name: n - before.get(name, 0) for name, n in now.items() if n > before.get(name, 0)}
+
+
+def _level(losses: dict[str, int]) -> str:
+    return "error" if "error" in losses or "fatal" in losses else "warn"
 
 
 class SinkThread(threading.Thread):
@@ -100,6 +110,8 @@ class SinkThread(threading.Thread):
         self._deadline = 0.0
         self._give_up = self._forget = False
         self._end = 0
+        self._missed: dict[str, int] = {}  # that was told, by self._told records
+        self._told = 0
         self.is_whole = False
         """Whether it has ended, and nothing was left."""
 
@@ -115,6 +127,7 @@ class SinkThread(threading.Thread):
     def run(self) -> None:
         """The thread. It clears up after itself: one that hung when it was stopped does so when it comes
         back."""
+        _core.never_wait_for_room()
         try:
             self._wait_for_place()
             if self.cursor is not None:
@@ -137,13 +150,13 @@ class SinkThread(threading.Thread):
         while not self._stopping.is_set():
             if self._step(cursor):
                 back_off = 0.0
-                self._tell_of_drops(cursor)
+                self._tell_of_losses(cursor)
             else:
                 back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
                 self._stopping.wait(back_off)
         cursor.stop()
         self._drain_rest(cursor)
-        self._tell_of_drops(cursor)
+        self._tell_of_losses(cursor)
         self._end = self._native.end()
         self._drain_rest(cursor)
 
@@ -180,12 +193,21 @@ class SinkThread(threading.Thread):
             self._error = text
             self._trouble.error("Log sink failed", sink=self.sink.name, error=text)
 
-    def _tell_of_drops(self, cursor: Cursor) -> None:
-        """One record about what was dropped, once nothing is left to be drained: when the flood is over."""
-        drops = {} if cursor.wait(0.0) else self._native.take_drops()
-        if drops:
-            level = "error" if "error" in drops or "fatal" in drops else "warn"
-            self._own.log(level, "Log records dropped", dropped=drops, total=sum(drops.values()))
+    def _tell_of_losses(self, cursor: Cursor) -> None:
+        """When nothing is left to be drained, and so the flood is over: a record about what was dropped, and
+        one about what this sink has missed."""
+        if cursor.wait(0.0):
+            return
+        dropped, missed = self._native.take_drops(), cursor.counts()[1]
+        if dropped:
+            self._own.log(
+                _level(dropped), "Log records dropped", dropped=dropped, total=sum(dropped.values())
+            )
+        more = _more(missed, self._missed)
+        total = sum(more.values())
+        if total > self._told:  # else it may be this very record that was missed, again and again
+            self._own.log(_level(more), "Log records missed", sink=self.sink.name, missed=more, total=total)
+            self._missed, self._told = missed, 1
 
     def stop(self, timeout: float, *, give_up: bool, forget: bool) -> None:
         """Has what is left written, for as long as the time allows, and ends. Returns at once.

@@ -420,6 +420,16 @@ bool vs_drain_reached(const vs_journal *journal, uint64_t position)
     return true;
 }
 
+bool vs_drain_is_open(const vs_journal *journal)
+{
+    for (size_t i = 0; i < VS_RING_CURSORS; i++) {
+        vs_cursor_words *words = &journal->ring.words->cursors[i];
+        if (vs_load_relaxed(&words->name) != 0 && vs_load_relaxed(&words->open) != 0)
+            return true;
+    }
+    return false;
+}
+
 void vs_cursor_counts(const vs_cursor *cursor, uint64_t written[VS_LEVELS], uint64_t missed[VS_LEVELS])
 {
     vs_drain_lock();

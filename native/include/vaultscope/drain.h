@@ -66,6 +66,8 @@ VS_API bool vs_cursor_reached(const vs_cursor *cursor, uint64_t position);
 
 /* Whether all of the ring's cursors that are open, in whatever process, have acknowledged what came before `position`. */
 VS_API bool vs_drain_reached(const vs_journal *journal, uint64_t position);
+/* Whether there is any open cursor, in whatever process. */
+VS_API bool vs_drain_is_open(const vs_journal *journal);
 
 /* Records by level that this cursor has missed, and has handed over and acknowledged since it was opened. */
 VS_API void vs_cursor_counts(const vs_cursor *cursor, uint64_t written[VS_LEVELS], uint64_t missed[VS_LEVELS]);

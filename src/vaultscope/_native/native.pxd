@@ -413,5 +413,6 @@ cdef extern from "vaultscope.h" nogil:
     vs_bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *stop)
     vs_bool vs_cursor_reached(const vs_cursor *cursor, uint64_t position)
     vs_bool vs_drain_reached(const vs_journal *journal, uint64_t position)
+    vs_bool vs_drain_is_open(const vs_journal *journal)
     void vs_cursor_counts(const vs_cursor *cursor, uint64_t *written, uint64_t *missed)
     vs_bool vs_journal_take_drops(vs_journal *journal, uint64_t *drops)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 from vaultscope._native import _core
 from vaultscope._native._core import Counter, Cursor, Logger, NativeJournal
@@ -101,6 +102,8 @@ class SinkThread(threading.Thread):
         super().__init__(name=f"vaultscope-log {sink.name}", daemon=True)
         self.sink = sink
         self.cursor: Cursor | None = None
+        self.has_asked = False
+        """Whether it has a cursor, or was told that another one drains."""
         self._native = native
         self._own = own
         self._trouble = own.limited(*_TROUBLE)
@@ -115,14 +118,12 @@ class SinkThread(threading.Thread):
         self.is_whole = False
         """Whether it has ended, and nothing was left."""
 
-    def open(self) -> bool:
-        """Makes this process the one that drains. False: another one does; its place is taken when it ends.
-        Raises LimitError."""
-        try:
+    def open(self) -> None:
+        """Makes this process the one that drains, or finds that another one does: its place is taken when it
+        ends. Raises LimitError."""
+        with suppress(BusyError):
             self.cursor = self._native.cursor(self.sink.name)
-        except BusyError:
-            return False
-        return True
+        self.has_asked = True
 
     def run(self) -> None:
         """The thread. It clears up after itself: one that hung when it was stopped does so when it comes
@@ -136,14 +137,16 @@ class SinkThread(threading.Thread):
             self._finish()
 
     def _wait_for_place(self) -> None:
+        is_last = False
         while self.cursor is None:
             try:
-                is_open = self.open()
+                self.open()
             except Exception as error:
-                is_open = False
                 self._failed(error)
-            if not is_open and self._stopping.wait(_TURN):
-                return
+            if self.cursor is None:
+                if is_last:
+                    return
+                is_last = self._stopping.wait(_TURN)
 
     def _drain(self, cursor: Cursor) -> None:
         back_off = 0.0

@@ -193,8 +193,8 @@ def _after_fork() -> None:
 
 
 def _close_with_multiprocessing() -> None:
-    """The children of multiprocessing leave without atexit. What they are to do at their end must be said once
-    they have forgotten what their parent was to do, which they do early on; or now, if they have."""
+    """The children of multiprocessing leave without atexit. What they are to do at their end is to be said
+    once they have forgotten what their parent was to do, which is early on; or now, if they have."""
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.register_after_fork(_open_journals, _finalize)

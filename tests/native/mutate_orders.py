@@ -26,6 +26,7 @@ RANDOM, BOUND = 30_000, 2
 HANDLERS = (
     "orders the compiler for this thread's own signal handlers, which Relacy lacks; to others it is the same"
 )
+KILLS = "a dead process's stores are seen in program order, which Relacy does not show"
 EQUIVALENT = (
     (
         "tally.h",
@@ -73,6 +74,23 @@ EQUIVALENT = (
         "== VS_PROCESS_LIVE) { /* P4 */",
         "P4 in a survey: nothing that P3 publishes is read after it, and the gauges are P2's",
     ),
+    ("pump.c", "vs_store_release(&words->", "for who reads them after a kill: " + KILLS),
+    ("drain.c", "vs_store_release(&words->name", "for who finds it after a kill: " + KILLS),
+    (
+        "drain.c",
+        "vs_store_release(&words->taken",
+        "for who finds it after a kill; to a writer K3 tells it: " + KILLS,
+    ),
+    ("log.c", "W1", "W1, not modelled: one pointer, as A1"),
+    ("log.c", "W2", "W2, not modelled: one pointer, as A2"),
+    ("ring.c", "L1: release", "L1, not modelled: one word, under the file's lock"),
+    ("ring.c", "L2: acquire", "L2, not modelled: one word"),
+    (
+        "drain.c",
+        "K6",
+        "K6, not modelled: nothing of the ring hangs on it, but the caller's own looking into the sink",
+    ),
+    ("drain.c", "K7", "K7, not modelled: as K6"),
 )
 
 ORDERED = re.compile(

@@ -50,12 +50,12 @@ struct two_cursors : ring_machine<two_cursors<POLICY, BEFORE, RECORDS, TAKES>, 3
                 before = taken[which];
                 take(which, 3);
             }
-        for (unsigned key = 0; key < BEFORE + RECORDS; key++) {
-            bool is_done = (this->done[0] & 1u << key) != 0;
-            unsigned missed[2] = {this->missed_by(of[0], key), this->missed_by(of[1], key)};
+        for (unsigned level = 0; level < VS_LEVELS; level++) {
+            unsigned done = this->of_level(this->all_done(), level);
+            unsigned missed[2] = {this->missed_by(of[0], level), this->missed_by(of[1], level)}, most = missed[missed[1] > missed[0]];
             for (unsigned which = 0; which < 2; which++)
-                RL_ASSERT(((taken[which] >> key & 1) != 0) + missed[which] == is_done);
-            RL_ASSERT(this->count_of(key) == (missed[0] + missed[1] != 0));
+                RL_ASSERT(this->of_level(taken[which], level) + missed[which] == done);
+            RL_ASSERT(this->overwritten(level) >= most && this->overwritten(level) <= missed[0] + missed[1]);
         }
         ::free(cursors[0]);
         ::free(cursors[1]);
@@ -63,10 +63,11 @@ struct two_cursors : ring_machine<two_cursors<POLICY, BEFORE, RECORDS, TAKES>, 3
     }
 };
 
-/* A process that drains is killed somewhere on its way. Another one takes over and drains TAKES batches, while a third one
- * overwrites RECORDS, and a fourth one reaps the dead. What is formatted is whole (key_of), and nothing is taken twice but what the
- * dead one had not acknowledged. */
-template <unsigned RECORDS, unsigned TAKES> struct taking_over : ring_machine<taking_over<RECORDS, TAKES>, 4> {
+/* After BEFORE records a process that drains is killed: in the run, at a write that the schedule chooses, or before it, with the tail pinned.
+ * Another one takes over and drains TAKES batches, while a third one overwrites RECORDS, and a fourth one reaps the dead. What is
+ * formatted is whole (key_of), and nothing is taken twice but what the dead one had not acknowledged. */
+template <bool PINNED, unsigned BEFORE, unsigned RECORDS, unsigned TAKES>
+struct taking_over : ring_machine<taking_over<PINNED, BEFORE, RECORDS, TAKES>, 4> {
     vs_cursor *first, *second;
     unsigned taken;
 
@@ -75,8 +76,15 @@ template <unsigned RECORDS, unsigned TAKES> struct taking_over : ring_machine<ta
         this->begin();
         first = second = nullptr;
         taken = 0;
-        for (unsigned key = 0; key < 2; key++)
-            this->done[0] |= put(key, VS_POLICY_OVERWRITE) == VS_PUT_DONE ? 1u << key : 0;
+        this->put_before(BEFORE);
+        as = 3;
+        if (PINNED) {
+            uint64_t end;
+            first = this->open_cursor("a");
+            RL_ASSERT(vs_cursor_prepare(first, 1, &end));
+            dead[3].store(1, rl::mo_release, RL_INFO);
+        }
+        as = -1;
     }
 
     void drain()
@@ -94,17 +102,18 @@ template <unsigned RECORDS, unsigned TAKES> struct taking_over : ring_machine<ta
     void thread(unsigned index)
     {
         if (index == 0) {
+            this->put_all(BEFORE, RECORDS, VS_POLICY_OVERWRITE);
+        } else if (index == 1) {
+            drain();
+        } else if (index == 2) {
+            if (dead[3].load(rl::mo_acquire, RL_INFO) != 0)
+                vs_ring_reap(&rings[2], 4);
+        } else if (!PINNED) {
             do_and_die(40, [this] {
                 first = this->open_cursor("a");
                 if (first != nullptr) /* the other one was quicker */
                     this->take_one(first, 1);
             });
-        } else if (index == 1) {
-            drain();
-        } else if (index == 2) {
-            this->put_all(2, RECORDS, VS_POLICY_OVERWRITE);
-        } else if (dead[0].load(rl::mo_acquire, RL_INFO) != 0) {
-            vs_ring_reap(&rings[3], 1);
         }
     }
 
@@ -113,11 +122,12 @@ template <unsigned RECORDS, unsigned TAKES> struct taking_over : ring_machine<ta
         as = 1; /* the second process, which goes on */
         for (unsigned i = 0; i < 4; i++)
             drain();
-        for (unsigned key = 0; key < 2 + RECORDS; key++) {
-            bool is_taken = (taken & 1u << key) != 0, is_missed = this->missed_by(second->words, key) != 0;
-            RL_ASSERT(!(is_taken && is_missed));
+        for (unsigned level = 0; level < VS_LEVELS; level++) {
+            unsigned done = this->of_level(this->all_done(), level), missed = this->missed_by(second->words, level);
+            unsigned mine = this->of_level(taken, level), others = this->of_level(formatted[3], level);
+            RL_ASSERT(mine + missed <= done);
             /* Or it was overwritten before there was a cursor. What the dead one had formatted it may have acknowledged, too. */
-            RL_ASSERT(is_taken || is_missed || this->count_of(key) != 0 || ((this->all_done() & ~formatted[0]) & 1u << key) == 0);
+            RL_ASSERT(mine + missed + this->overwritten(level) + others >= done);
         }
         RL_ASSERT((vs_load_relaxed(&this->words.tail) & VS_TAIL_PINNED) == 0);
         RL_ASSERT(vs_load_relaxed(&second->words->acked) == vs_ring_end(&rings[1]));
@@ -132,8 +142,9 @@ int main(int argc, char **argv)
     model::options options;
     if (!model::parse(argc, argv, &options))
         return 2;
-    bool good = model::check<two_cursors<VS_POLICY_OVERWRITE, 0, 6, 3>>("two cursors", options);
-    good = good && model::check<two_cursors<VS_POLICY_DROP, 3, 3, 3>>("one that lags", options);
-    good = good && model::check<taking_over<4, 3>>("taking over", options);
+    bool good = model::check<two_cursors<VS_POLICY_OVERWRITE, 4, 6, 3>>("two cursors", options);
+    good = good && model::check<two_cursors<VS_POLICY_DROP, 3, 6, 3>>("one that lags", options);
+    good = good && model::check<taking_over<false, 2, 6, 3>>("taking over", options);
+    good = good && model::check<taking_over<true, 5, 4, 2>>("pinned by the dead", options);
     return good ? 0 : 1;
 }

@@ -19,7 +19,7 @@ static void unlock_mine();
 
 #include "vaultscope.h"
 
-enum { PROCESSES = model::THREADS_MAX, CELLS = 8, KEYS = VS_LEVELS, FIRST = 2 * CELLS - 1 /* the last cell of its lap */ };
+enum { PROCESSES = model::THREADS_MAX, CELLS = 8, KEYS = 2 * VS_LEVELS, FIRST = 2 * CELLS - 1 /* the last cell of its lap */ };
 
 /* Counters are words; a counter's offset tells which. */
 static vs_word *counted;
@@ -92,14 +92,16 @@ void vs_buffer_free(vs_buffer *) {}
 
 /* ---- records ---- */
 
-/* Record `key` is of level `key` and proves itself: of one cell if the key is even, else of two. */
+/* Record `key` proves itself. It is of level `key` or `key` - 6, and of one cell if the key is even, else of two. */
 static uint64_t word_of(unsigned key, unsigned i) { return 100 + key * 2 + i; }
 static size_t bytes_of(unsigned key) { return VS_RING_CELL * (1 + key % 2); }
+
+static vs_level level_of(unsigned key) { return (vs_level)(key % VS_LEVELS); }
 
 static vs_put put(unsigned key, vs_policy policy)
 {
     uint64_t record[2] = {word_of(key, 0), word_of(key, 1)};
-    return vs_ring_put(&rings[me()], (vs_level)key, policy, record, bytes_of(key));
+    return vs_ring_put(&rings[me()], level_of(key), policy, record, bytes_of(key));
 }
 
 /* The key of a record that was read, which must be whole. */
@@ -206,9 +208,15 @@ template <typename SUITE, int THREADS> struct ring_machine : rl::test_suite<SUIT
     }
 
     unsigned all_done() const { return done[0] | done[1] | done[2] | done[3]; }
-    unsigned count_of(unsigned key) const { return (unsigned)vs_load_relaxed(&counts[1 + key]); }
-    unsigned killed_of(unsigned key) const { return (unsigned)vs_load_relaxed(&counts[1 + VS_LEVELS + key]); }
-    static unsigned missed_by(const vs_cursor_words *cursor, unsigned key) { return (unsigned)vs_load_relaxed(&cursor->missed[key]); }
+
+    /* How many of a level: of these keys, that were counted as overwritten or as killed, that a cursor has missed. */
+    static unsigned of_level(unsigned keys, unsigned level) { return (keys >> level & 1) + (keys >> (level + VS_LEVELS) & 1); }
+    unsigned overwritten(unsigned level) const { return (unsigned)vs_load_relaxed(&counts[1 + level]); }
+    unsigned killed(unsigned level) const { return (unsigned)vs_load_relaxed(&counts[1 + VS_LEVELS + level]); }
+    static unsigned missed_by(const vs_cursor_words *cursor, unsigned level)
+    {
+        return (unsigned)vs_load_relaxed(&cursor->missed[level]);
+    }
 };
 
 #endif

@@ -59,7 +59,7 @@ def test_a_signal_handler_that_logs(book: Logbook, log: Logger, handler: None) -
         log.warn("alarm", turn=next(numbers), value=Slow(), exc_info=True)
 
     signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     outer = 0
     limited = log.limited(10**6, 1e6).bind(bound=[Slow()])
     end = time.monotonic() + 1

@@ -83,13 +83,13 @@ class Race:
         self._benchmark: Any = benchmark
         self._short = short
 
-    def __call__(self, ours: Call, *, rounds: int = ROUNDS, **rivals: Call) -> Times:
+    def __call__(self, ours: Call, *, rounds: int = ROUNDS, lap_ns: int = LAP_NS, **rivals: Call) -> Times:
         """Times `ours` against the no-op C method and `rivals`; the result names them as the arguments do."""
         empty = Call("pass")
         no_op = Call("number.conjugate()", number=1.5)
         entrants = {"empty": empty, "no_op": no_op, **rivals, "ours": ours}
         for call in entrants.values():
-            call.warm_up(LAP_NS // 100 if self._short else LAP_NS)
+            call.warm_up(LAP_NS // 100 if self._short else lap_ns)
         laps: dict[str, list[float]] = {name: [] for name in entrants}
 
         def others() -> None:

@@ -49,8 +49,8 @@ class Block:
 
     @property
     def commands(self) -> list[tuple[str, str]]:
-        """Of a console block: each command and the output that is shown for it. A command goes on in lines that
-        begin with ``> ``."""
+        """Of a console block: each command and the output that is shown for it. A command goes on in lines
+        that begin with ``> ``."""
         pieces = re.findall(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", self.body, flags=re.M)
         return [(re.sub(r"^> ", "", command, flags=re.M).rstrip("\n"), shown) for command, shown in pieces]
 

@@ -420,6 +420,16 @@ bool vs_drain_reached(const vs_journal *journal, uint64_t position)
     return true;
 }
 
+bool vs_drain_is_open(const vs_journal *journal)
+{
+    for (size_t i = 0; i < VS_RING_CURSORS; i++) {
+        vs_cursor_words *words = &journal->ring.words->cursors[i];
+        if (vs_load_relaxed(&words->name) != 0 && vs_load_relaxed(&words->open) != 0)
+            return true;
+    }
+    return false;
+}
+
 void vs_cursor_counts(const vs_cursor *cursor, uint64_t written[VS_LEVELS], uint64_t missed[VS_LEVELS])
 {
     vs_drain_lock();
@@ -434,14 +444,14 @@ bool vs_journal_take_drops(vs_journal *journal, uint64_t drops[VS_LEVELS])
 {
     bool any = false;
     for (uint32_t level = 0; journal->metrics[0] != NULL && level < VS_LEVELS; level++) {
-        uint64_t dropped, overwritten;
+        uint64_t dropped;
         double real;
         vs_counter_read(journal->dropped[level], &dropped, &real);
-        vs_counter_read(journal->overwritten[level], &overwritten, &real);
         vs_word *reported = &journal->ring.words->reported[level];
-        uint64_t all = dropped + overwritten;
-        uint64_t before = vs_exchange_relaxed(reported, all);
-        drops[level] = all > before ? all - before : 0;
+        uint64_t before = vs_load_relaxed(reported);
+        while (before < dropped && !vs_cas_weak_relaxed(reported, &before, dropped)) {
+        }
+        drops[level] = dropped > before ? dropped - before : 0;
         any = any || drops[level] != 0;
     }
     return any;

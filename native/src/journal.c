@@ -138,6 +138,9 @@ vs_status vs_journal_open(vs_registry *registry, const vs_journal_options *optio
     journal->ring.arena = arena->slot;
     if (!is_reader)
         list(journal);
+    uint64_t drops[VS_LEVELS];
+    if (arena->file == NULL)
+        vs_journal_take_drops(journal, drops); /* those of the registry's other journals are not its own to tell */
     *out = journal;
     return VS_OK;
 }
@@ -172,6 +175,10 @@ void vs_journal_after_fork(void)
 
 /* ---- putting ---- */
 
+static _Thread_local bool never_waits __attribute__((tls_model("initial-exec")));
+
+void vs_log_never_wait(void) { never_waits = true; }
+
 /* Polls: to wake this thread whoever drains would have to look for it with each batch, and it would be woken to a race. */
 static vs_put wait_and_put(const vs_journal *journal, vs_level level, const void *record, size_t size)
 {
@@ -205,7 +212,7 @@ bool vs_journal_put(const vs_journal *journal, vs_level level, const void *recor
     vs_put put = vs_journal_try_put(journal, level, record, size);
     if (VS_LIKELY(put != VS_PUT_FULL))
         return put == VS_PUT_DONE;
-    if (journal->policy == VS_POLICY_BLOCK)
+    if (journal->policy == VS_POLICY_BLOCK && !never_waits)
         put = wait_and_put(journal, level, record, size);
     vs_counter_inc(put == VS_PUT_DONE ? journal->logged[level] : journal->dropped[level]);
     return put == VS_PUT_DONE;

@@ -11,67 +11,16 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import repeat
 
 import pytest
+from threads import ROUNDS, THREADS, busy_switching, in_rounds, together  # noqa: F401  (a fixture)
 
 import vaultscope
 from vaultscope import Counter, Gauge, HdrCounts, Registry, Snapshot
 from vaultscope.edge.prometheus import render
-
-THREADS = 8
-ROUNDS = 1000
-
-
-@pytest.fixture(autouse=True)
-def busy_switching() -> Iterator[None]:
-    """With a GIL, threads change places far more often than the interpreter's five milliseconds."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-def together(*works: Callable[[], object]) -> list[object]:
-    """Runs each in a thread of its own, all at once; gives what they returned. An error fails the test."""
-    results: list[object] = [None] * len(works)
-    errors: list[BaseException] = []
-    start = threading.Barrier(len(works))
-
-    def run(i: int, work: Callable[[], object]) -> None:
-        start.wait()
-        try:
-            results[i] = work()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
-
-
-def in_rounds(check: Callable[[], None], *works: Callable[[], None]) -> None:
-    """As together(), again and again by the same threads; `check` is called when all have done a round."""
-    done = threading.Barrier(len(works), check)
-
-    def repeated(work: Callable[[], None]) -> None:
-        try:
-            for _ in repeat(None, ROUNDS):
-                work()
-                done.wait()
-        except BaseException:
-            done.abort()
-            raise
-
-    together(*[partial(repeated, work) for work in works])
 
 
 def test_the_gil_stays_off() -> None:
@@ -80,8 +29,9 @@ def test_the_gil_stays_off() -> None:
 import sys
 enabled = getattr(sys, "_is_gil_enabled", lambda: True)
 before = enabled()
-import vaultscope, vaultscope.edge.prometheus
+import vaultscope, vaultscope.edge.prometheus, vaultscope.logging
 vaultscope.default_registry().snapshot()
+vaultscope.logging.get_logger("cas").info("m")
 print(before, enabled())
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}

@@ -20,7 +20,7 @@ from vaultscope import (
 from vaultscope.core.catalogue import Catalogue
 from vaultscope.edge.prometheus import render
 
-# A process has room for 15 arenas in all its life: these tests share one, and each has names of its own.
+# A process has room for 31 arenas in all its life: these tests share one, and each has names of its own.
 _numbers = itertools.count()
 
 

@@ -260,15 +260,15 @@ def test_what_is_no_path(path: object) -> None:
 
 
 def test_too_many(tmp_path: Path) -> None:
-    """A process has room for fifteen arenas, the one in memory among them; the next is refused by name, and
+    """A process has room for 31 arenas, the one in memory among them; the next is refused by name, and
     those that are open work on."""
     with Peer(f"d = {str(tmp_path)!r}; memory = Registry()") as peer:
-        peer("arenas = [Registry(arena=f'{d}/{i}') for i in range(14)]")
-        with pytest.raises(PeerError, match=r"ArenaError: .*/more: a process can open 15 arenas at most"):
+        peer("arenas = [Registry(arena=f'{d}/{i}') for i in range(30)]")
+        with pytest.raises(PeerError, match=r"ArenaError: .*/more: a process can open 31 arenas at most"):
             peer("Registry(arena=f'{d}/more')")
         peer("for i, r in enumerate(arenas): r.counter('c').inc(i)")
-        peer("for i in range(14): Registry(arena=f'{d}/{i}').counter('c').inc()")
-        assert peer("[r.snapshot().value('c') for r in arenas]") == list(range(1, 15))
+        peer("for i in range(30): Registry(arena=f'{d}/{i}').counter('c').inc()")
+        assert peer("[r.snapshot().value('c') for r in arenas]") == list(range(1, 31))
 
 
 # ---- paths ----

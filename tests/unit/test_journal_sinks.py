@@ -268,7 +268,26 @@ def test_a_sink_with_a_step_of_its_own(journal: Journal) -> None:
     for message in ("a", "drop", "b"):
         log.info(message)
     assert journal.flush()
-    assert [parse(line)["message"] for line in seen] == ["a", "b"]
+    assert [parse(line)["message"] for line in seen][:2] == ["a", "b"]
     journal.close()
+    (told,) = (parse(line) for line in seen[2:])
+    assert (told["message"], told["missed"]) == ("Log records missed", {"info": 1})
     assert value(journal.registry, "written", sink="steps", level="info") == 2
     assert value(journal.registry, "missed", sink="steps", level="info") == 1
+
+
+def test_a_sink_that_drops_all(journal: Journal, kept: Kept) -> None:
+    """A sink that gives everything up, what is told of that included, is told of once."""
+
+    class Drops(Kept):
+        def step(self, cursor: Cursor) -> None:
+            cursor.wait(0.05)
+            if cursor.take() is not None:
+                cursor.drop()
+
+    journal.add_sink(Drops("drops"))
+    journal.get_logger().info("m")
+    until(lambda: kept.own)
+    journal.get_logger().info("n")
+    assert journal.close()
+    assert len(kept.own) <= 2

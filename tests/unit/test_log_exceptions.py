@@ -300,7 +300,7 @@ def test_a_type_without_a_name(book: Logbook, log: Logger) -> None:
 def test_a_long_message(letter: str, book: Logbook, log: Logger) -> None:
     """However long its message, an exception is an object with a type, a message and a traceback, each of
     which shows its beginning and its end."""
-    for size in (100, 1000, 8000, 100_000, 10 << 20):
+    for size in (100, 1000, 8000, 100_000, 1 << 20):
         error = raised(ValueError(f"begin{letter * size}end"))
         log.error("m", exc_info=error, after=1)
         fields = book.fields

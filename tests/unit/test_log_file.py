@@ -457,12 +457,23 @@ def test_another_file_of_the_name(make: Make, how: str) -> None:
 def test_the_name_is_looked_at_once_a_second(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the file still has its name is asked once a second, however often it is written to."""
     log = make()
+    log.write(LINE)
     looks = []
     is_current = LogTarget.is_current
     monkeypatch.setattr(LogTarget, "is_current", lambda target: looks.append(1) or is_current(target))
     for _ in range(40):
         log.write(LINE, seconds=0.125)
     assert len(looks) == 5
+
+
+def test_who_takes_over_looks_at_once(make: Make) -> None:
+    """A new cursor's first batch goes to the file that has the name: who drained before may have rotated."""
+    log = make()
+    log.write(LINE)
+    log.path.rename(log.path.with_name("rotated"))
+    log.cursor = Pump()
+    log.write(b"{}\n")
+    assert log.path.read_bytes() == b"{}\n"
 
 
 def test_truncated_in_place(make: Make) -> None:
@@ -554,6 +565,7 @@ def test_sighup_belongs_to_the_main_thread() -> None:
 def test_two_sinks_rotate_once(make: Make) -> None:
     """Of two that find the file full one renames it; the other notices, and none of its lines is lost."""
     one, two = make(max_bytes=len(LINE)), make(max_bytes=len(LINE))
+    two.write()
     one.write(LINE)
     assert len(one.rotated()) == 1
     two.write(b"{}\n")  # to the renamed file: it has not looked yet
@@ -581,6 +593,7 @@ def test_what_another_still_writes_to_is_not_compressed(make: Make) -> None:
     """A rotated file is compressed, or removed, when nobody has it open any more."""
     one = make(max_bytes=1, compress="gzip")
     two = make(max_bytes=10_000)
+    two.write()
     one.write(LINE)
     assert one.sink.archive._thread is not None
     one.sink.archive._thread.join()

@@ -146,7 +146,7 @@ def logged(call: Callable[[], object]) -> dict[str, Any]:
     return record
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(message=messages, fields=st.dictionaries(names, values, max_size=6), level=st.sampled_from(LEVELS[2:]))
 def test_a_line_is_strict_json(message: object, fields: dict[str, Any], level: str) -> None:
     """Any message with any fields, at any level, is exactly one line that strict parsers take; all fields are

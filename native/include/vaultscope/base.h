@@ -17,7 +17,7 @@
 
 /* The limits. Each one is checked where it is cold, never where it is hot. */
 enum {
-    VS_ARENAS_MAX = 16,        /* mapped regions in one process; the last slot is the one never attached */
+    VS_ARENAS_MAX = 32,        /* mapped regions in one process; the last slot is the one never attached */
     VS_NAME_BYTES_MAX = 255,   /* a metric's, a unit's or a label's name */
     VS_HELP_BYTES_MAX = 4095,
     VS_LABELS_MAX = 32,        /* label names a metric */

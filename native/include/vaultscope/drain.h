@@ -66,11 +66,14 @@ VS_API bool vs_cursor_reached(const vs_cursor *cursor, uint64_t position);
 
 /* Whether all of the ring's cursors that are open, in whatever process, have acknowledged what came before `position`. */
 VS_API bool vs_drain_reached(const vs_journal *journal, uint64_t position);
+/* Whether there is any open cursor, in whatever process. */
+VS_API bool vs_drain_is_open(const vs_journal *journal);
 
 /* Records by level that this cursor has missed, and has handed over and acknowledged since it was opened. */
 VS_API void vs_cursor_counts(const vs_cursor *cursor, uint64_t written[VS_LEVELS], uint64_t missed[VS_LEVELS]);
 
-/* Drops (no room, overwritten) since this was last asked, by whatever process: for the record that tells of them. False: none. */
+/* Records that found no room since this was last asked, by whatever process: for the record that tells of them. False: none. (What a
+ * cursor missed is its own to tell, once it has caught up: a record about what was overwritten may push out another.) */
 VS_API bool vs_journal_take_drops(vs_journal *journal, uint64_t drops[VS_LEVELS]);
 
 #endif

@@ -60,6 +60,9 @@ VS_API vs_text vs_log_vault(void);
  * set. */
 VS_API void vs_log_set_span(uint64_t trace_high, uint64_t trace_low, uint64_t span);
 
+/* From now on the calling thread waits for no room, whatever the policy: it is one of those that make room. */
+VS_API void vs_log_never_wait(void);
+
 /* Lives until vs_logger_close. VS_E_INVALID: a name that is too long. VS_E_NO_MEMORY. */
 VS_API vs_status vs_logger_open(const vs_journal *journal, vs_text name, vs_logger **out);
 VS_API void vs_logger_close(vs_logger *logger);

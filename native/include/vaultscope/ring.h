@@ -48,7 +48,7 @@ typedef struct vs_cursor_words {
 typedef struct vs_ring_words {
     vs_word cells;   /* 0: there is no ring yet */
     vs_word drainer; /* token of the process that drains; 0: none */
-    vs_word reported[VS_LEVELS];    /* losses that the log itself has told of */
+    vs_word reported[VS_LEVELS];    /* drops that the log itself has told of */
     vs_word overwritten[VS_LEVELS]; /* offsets of counters: records that were forgotten unread */
     vs_word killed[VS_LEVELS];      /* likewise: that were begun by a process that died */
     vs_word head __attribute__((aligned(VS_CACHE_LINE)));

@@ -29,7 +29,7 @@ typedef struct vs_thread {
 /* Slot of the arena that is never attached: a handle that is bound to nothing takes the slow path. */
 enum { VS_ARENA_NONE = VS_ARENAS_MAX - 1 };
 
-/* Initial-exec: one load and one add instead of a call. 128 bytes of the static TLS surplus. */
+/* Initial-exec: one load and one add instead of a call. 256 bytes of the static TLS surplus. */
 extern VS_API _Thread_local vs_thread vs_this_thread __attribute__((tls_model("initial-exec")));
 
 static inline char *vs_stripe_mine(uint32_t arena)

@@ -58,11 +58,15 @@ cdef class NativeJournal:
         return vs_ring_end(&self.journal.ring)
 
     def reached(self, position) -> bool:
-        """Whether all cursors, of whatever process, have acknowledged what came before."""
+        """Whether all open cursors, of whatever process, have acknowledged what came before."""
         return vs_drain_reached(self.journal, position)
 
+    def is_drained(self) -> bool:
+        """Whether any process has a cursor open."""
+        return vs_drain_is_open(self.journal)
+
     def take_drops(self) -> dict:
-        """Losses by level since this was last asked, by whatever process."""
+        """Drops by level since this was last asked, by whatever process."""
         cdef uint64_t drops[VS_LEVELS]
         return by_level(drops) if vs_journal_take_drops(self.journal, drops) else {}
 

@@ -45,6 +45,11 @@ def set_log_vault(str vault) -> None:
     check(vs_log_set_vault(borrow(data)), "the vault's name, of 255 bytes at most,")
 
 
+def never_wait_for_room() -> None:
+    """The calling thread is one that makes room in rings: it never waits for it, whatever the policy."""
+    vs_log_never_wait()
+
+
 cdef bint find_level(object level, vs_level *found) except -1:
     if not isinstance(level, str):
         return False

@@ -382,6 +382,7 @@ cdef extern from "vaultscope.h" nogil:
     vs_status vs_log_set_vault(vs_text vault)
     vs_text vs_log_vault()
     void vs_log_set_span(uint64_t trace_high, uint64_t trace_low, uint64_t span)
+    void vs_log_never_wait()
     vs_status vs_logger_open(const vs_journal *journal, vs_text name, vs_logger **out)
     void vs_logger_close(vs_logger *logger)
     vs_bool vs_log_enabled(const vs_logger *logger, vs_level level)
@@ -428,6 +429,7 @@ cdef extern from "vaultscope.h" nogil:
     vs_bool vs_cursor_wait(const vs_cursor *cursor, int64_t wait_ns, const vs_word32 *stop)
     vs_bool vs_cursor_reached(const vs_cursor *cursor, uint64_t position)
     vs_bool vs_drain_reached(const vs_journal *journal, uint64_t position)
+    vs_bool vs_drain_is_open(const vs_journal *journal)
     void vs_cursor_counts(const vs_cursor *cursor, uint64_t *written, uint64_t *missed)
     vs_bool vs_journal_take_drops(vs_journal *journal, uint64_t *drops)
 

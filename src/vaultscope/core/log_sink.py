@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
+from vaultscope._native import _core
 from vaultscope._native._core import Counter, Cursor, Logger, NativeJournal
 from vaultscope.errors import BusyError
 
@@ -72,13 +74,22 @@ class SinkCounters:
     def follow(self, cursor: Cursor) -> None:
         """Counts what is new since the last time."""
         for family, before, now in zip(self._families, self._counted, cursor.counts(), strict=True):
-            for level, count in now.items():
-                family.labels(self._name, level).inc(count - before.get(level, 0))
+            for level, count in _more(now, before).items():
+                family.labels(self._name, level).inc(count)
             before.update(now)
 
     def error(self) -> None:
         """Counts a failure."""
         self._errors.inc()
+
+
+def _more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """By how much each number has grown, where it has."""
+    return {name: n - before.get(name, 0) for name, n in now.items() if n > before.get(name, 0)}
+
+
+def _level(losses: dict[str, int]) -> str:
+    return "error" if "error" in losses or "fatal" in losses else "warn"
 
 
 class SinkThread(threading.Thread):
@@ -91,6 +102,8 @@ class SinkThread(threading.Thread):
         super().__init__(name=f"vaultscope-log {sink.name}", daemon=True)
         self.sink = sink
         self.cursor: Cursor | None = None
+        self.has_asked = False
+        """Whether it has a cursor, or was told that another one drains."""
         self._native = native
         self._own = own
         self._trouble = own.limited(*_TROUBLE)
@@ -100,21 +113,22 @@ class SinkThread(threading.Thread):
         self._deadline = 0.0
         self._give_up = self._forget = False
         self._end = 0
+        self._missed: dict[str, int] = {}  # that was told, by self._told records
+        self._told = 0
         self.is_whole = False
         """Whether it has ended, and nothing was left."""
 
-    def open(self) -> bool:
-        """Makes this process the one that drains. False: another one does; its place is taken when it ends.
-        Raises LimitError."""
-        try:
+    def open(self) -> None:
+        """Makes this process the one that drains, or finds that another one does: its place is taken when it
+        ends. Raises LimitError."""
+        with suppress(BusyError):
             self.cursor = self._native.cursor(self.sink.name)
-        except BusyError:
-            return False
-        return True
+        self.has_asked = True
 
     def run(self) -> None:
         """The thread. It clears up after itself: one that hung when it was stopped does so when it comes
         back."""
+        _core.never_wait_for_room()
         try:
             self._wait_for_place()
             if self.cursor is not None:
@@ -123,27 +137,29 @@ class SinkThread(threading.Thread):
             self._finish()
 
     def _wait_for_place(self) -> None:
+        is_last = False
         while self.cursor is None:
             try:
-                is_open = self.open()
+                self.open()
             except Exception as error:
-                is_open = False
                 self._failed(error)
-            if not is_open and self._stopping.wait(_TURN):
-                return
+            if self.cursor is None:
+                if is_last:
+                    return
+                is_last = self._stopping.wait(_TURN)
 
     def _drain(self, cursor: Cursor) -> None:
         back_off = 0.0
         while not self._stopping.is_set():
             if self._step(cursor):
                 back_off = 0.0
-                self._tell_of_drops(cursor)
+                self._tell_of_losses(cursor)
             else:
                 back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
                 self._stopping.wait(back_off)
         cursor.stop()
         self._drain_rest(cursor)
-        self._tell_of_drops(cursor)
+        self._tell_of_losses(cursor)
         self._end = self._native.end()
         self._drain_rest(cursor)
 
@@ -180,12 +196,21 @@ class SinkThread(threading.Thread):
             self._error = text
             self._trouble.error("Log sink failed", sink=self.sink.name, error=text)
 
-    def _tell_of_drops(self, cursor: Cursor) -> None:
-        """One record about what was dropped, once nothing is left to be drained: when the flood is over."""
-        drops = {} if cursor.wait(0.0) else self._native.take_drops()
-        if drops:
-            level = "error" if "error" in drops or "fatal" in drops else "warn"
-            self._own.log(level, "Log records dropped", dropped=drops, total=sum(drops.values()))
+    def _tell_of_losses(self, cursor: Cursor) -> None:
+        """When nothing is left to be drained, and so the flood is over: a record about what was dropped, and
+        one about what this sink has missed."""
+        if cursor.wait(0.0):
+            return
+        dropped, missed = self._native.take_drops(), cursor.counts()[1]
+        if dropped:
+            self._own.log(
+                _level(dropped), "Log records dropped", dropped=dropped, total=sum(dropped.values())
+            )
+        more = _more(missed, self._missed)
+        total = sum(more.values())
+        if total > self._told:  # else it may be this very record that was missed, again and again
+            self._own.log(_level(more), "Log records missed", sink=self.sink.name, missed=more, total=total)
+            self._missed, self._told = missed, 1
 
     def stop(self, timeout: float, *, give_up: bool, forget: bool) -> None:
         """Has what is left written, for as long as the time allows, and ends. Returns at once.

@@ -103,12 +103,12 @@ class FileSink(Sink):
         )
         self._clock = clock
         self._ticks = ticks
-        self._mutex = (
-            threading.Lock()
-        )  # guards the target against being closed while it is synced, or written to
+        # Guards the target against being closed while it is synced, or written to.
+        self._mutex = threading.Lock()
         self._is_busy = False
         self._is_closed = False
         self._reopen = False  # a plain attribute: a signal handler sets it
+        self._cursor: Cursor | None = None
         self._check_at = self._sync_at = self._rotate_at = ticks()
         self._target = self._opened()
 
@@ -132,6 +132,8 @@ class FileSink(Sink):
                 self._target.close()
 
     def _step(self, cursor: Cursor) -> None:
+        if cursor is not self._cursor:  # it has just begun to drain: who did before may have rotated
+            self._cursor, self._check_at = cursor, self._ticks()
         target = self._current()
         rotates = self._rotates(target) and self._ticks() >= self._rotate_at
         run = self._run_seconds(rotates)

@@ -138,12 +138,18 @@ class Journal:
         position = self.native.end()
         deadline = time.monotonic() + timeout
         pause = threading.Event()
-        while not self.native.reached(position):
+        while not (self._is_served() and self.native.reached(position)):
             if time.monotonic() >= deadline:
                 return False
             pause.wait(_POLL)
         flushed = [thread.flush() for thread in list(self._threads.values())]
         return all(flushed)
+
+    def _is_served(self) -> bool:
+        """Whether somebody drains for the sinks: after a fork, or when another process ends, that takes a
+        moment."""
+        threads = list(self._threads.values())
+        return not threads or (all(thread.has_asked for thread in threads) and self.native.is_drained())
 
     def _renew(self) -> None:
         """In the child of a fork: its threads are gone; its sinks are not."""
@@ -183,21 +189,27 @@ def _after_fork() -> None:
     _default_lock = threading.Lock()
     for journal in list(_open_journals):
         journal._renew()
+    _close_with_multiprocessing()
+
+
+def _close_with_multiprocessing() -> None:
+    """The children of multiprocessing leave without atexit. What they are to do at their end is to be said
+    once they have forgotten what their parent was to do, which is early on; or now, if they have."""
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # what is to be done at the end is forgotten after this, so it is said later
-        util.register_after_fork(_open_journals, _close_with_multiprocessing)
+    if util is not None:
+        util.register_after_fork(_open_journals, _finalize)
+        if sys.modules["multiprocessing.process"].parent_process() is not None:
+            _finalize()
 
 
-def _close_with_multiprocessing(_: object = None) -> None:
-    """The children of multiprocessing leave without atexit."""
+def _finalize(_: object = None) -> None:
     sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
 
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-if "multiprocessing.util" in sys.modules and sys.modules["multiprocessing.process"].parent_process():
-    _close_with_multiprocessing()
+_close_with_multiprocessing()
 
 
 # ---- the level of a context ----

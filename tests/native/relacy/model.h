@@ -94,6 +94,12 @@ template <typename SUITE, typename SMALL> bool check(const char *name, const opt
     return good;
 }
 
+/* Random schedules alone: of a suite that no search comes to the end of. */
+template <typename SUITE> bool check(const char *name, const options &options)
+{
+    return options.random == 0 || holds<SUITE>(name, rl::sched_random, options);
+}
+
 } // namespace model
 
 #endif

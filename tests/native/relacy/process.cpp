@@ -73,6 +73,8 @@ vs_status vs_file_lock(vs_arena *) { return VS_E_BUSY; }
 vs_status vs_directory_check(vs_arena *) { return VS_OK; }
 void vs_stripe_forget(uint32_t) {}
 size_t vs_fold_release(vs_arena *, uint32_t) { return 0; }
+bool vs_ring_of_file(const vs_arena *, vs_ring *) { return false; } /* the log is ring.cpp's */
+void vs_ring_reap(const vs_ring *, uint32_t) {}
 void vs_fold_stripes(vs_arena *) {}
 bool vs_fold_is_cut_short(const vs_arena *) { return false; }
 void vs_fold_mend_all(vs_arena *) {}

@@ -27,6 +27,11 @@ alignas(64) static char space[REGION_BYTES];
 
 void vs_registry_after_fork(void) {}
 
+/* The log is ring.cpp's and drain.cpp's. */
+void vs_journal_after_fork(void) {}
+void vs_drain_lock(void) {}
+void vs_drain_unlock(void) {}
+
 /* Arenas in files are fold.cpp's. */
 void vs_file_after_fork(vs_arena *) {}
 bool vs_file_back_stripe(vs_arena *, uint32_t) { return true; }

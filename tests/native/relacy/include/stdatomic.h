@@ -60,6 +60,8 @@ public:
 
     T fetch_add(T n, rl::memory_order order, rl::debug_info_param info)
     {
+        if (!shared_)
+            return mine_[rl::thread_index()]++; /* a hint; n is 1 */
         writes();
         return shared().fetch_add(n, order, info);
     }
@@ -76,8 +78,14 @@ public:
         return shared().fetch_and(bits, order, info);
     }
 
+    T exchange(T value, rl::memory_order order, rl::debug_info_param info)
+    {
+        writes();
+        return shared().exchange(value, order, info);
+    }
+
     template <bool WEAK>
-    bool exchange(T *expected, T desired, rl::memory_order order, rl::memory_order failed, rl::debug_info_param info)
+    bool compare_exchange(T *expected, T desired, rl::memory_order order, rl::memory_order failed, rl::debug_info_param info)
     {
         writes();
         return shared().compare_exchange(rl::bool_t<WEAK>(), *expected, desired, order, failed, info);
@@ -171,18 +179,18 @@ void store(T **at, typename itself<T>::type *value, rl::memory_order order, rl::
 }
 
 template <bool WEAK, typename T>
-bool exchange(word<T> *at, T *expected, typename itself<T>::type desired, rl::memory_order order, rl::memory_order failed,
+bool compare_exchange(word<T> *at, T *expected, typename itself<T>::type desired, rl::memory_order order, rl::memory_order failed,
               rl::debug_info_param info)
 {
-    return at->template exchange<WEAK>(expected, desired, order, failed, info);
+    return at->template compare_exchange<WEAK>(expected, desired, order, failed, info);
 }
 
 template <bool WEAK, typename T>
-bool exchange(T **at, T **expected, typename itself<T>::type *desired, rl::memory_order order, rl::memory_order failed,
+bool compare_exchange(T **at, T **expected, typename itself<T>::type *desired, rl::memory_order order, rl::memory_order failed,
               rl::debug_info_param info)
 {
     void *seen = *expected;
-    bool done = pointers.find(at)->template exchange<WEAK>(&seen, desired, order, failed, info);
+    bool done = pointers.find(at)->template compare_exchange<WEAK>(&seen, desired, order, failed, info);
     *expected = static_cast<T *>(seen);
     return done;
 }
@@ -196,18 +204,21 @@ bool exchange(T **at, T **expected, typename itself<T>::type *desired, rl::memor
 #undef memory_order_relaxed
 #undef memory_order_acquire
 #undef memory_order_release
+#undef memory_order_acq_rel
 #define memory_order_relaxed rl::mo_relaxed
 #define memory_order_acquire rl::mo_acquire
 #define memory_order_release rl::mo_release
+#define memory_order_acq_rel rl::mo_acq_rel
 
 #define atomic_load_explicit(p, order) model::load((p), order, RL_INFO)
 #define atomic_store_explicit(p, v, order) model::store((p), (v), order, RL_INFO)
 #define atomic_fetch_add_explicit(p, n, order) ((p)->fetch_add((n), order, RL_INFO))
+#define atomic_exchange_explicit(p, v, order) ((p)->exchange((v), order, RL_INFO))
 #define atomic_fetch_or_explicit(p, bits, order) ((p)->fetch_or((bits), order, RL_INFO))
 #define atomic_fetch_and_explicit(p, bits, order) ((p)->fetch_and((bits), order, RL_INFO))
 #define atomic_compare_exchange_strong_explicit(p, expected, desired, order, failed) \
-    (model::exchange<false>((p), (expected), (desired), order, failed, RL_INFO))
+    (model::compare_exchange<false>((p), (expected), (desired), order, failed, RL_INFO))
 #define atomic_compare_exchange_weak_explicit(p, expected, desired, order, failed) \
-    (model::exchange<true>((p), (expected), (desired), order, failed, RL_INFO))
+    (model::compare_exchange<true>((p), (expected), (desired), order, failed, RL_INFO))
 
 #endif

@@ -23,7 +23,8 @@ def bench_unsampled(race: Race, table: Table) -> None:
 
 
 def bench_sampled(race: Race, table: Table) -> None:
-    """The same in a sampled one: the bucket is asked whether it wants the exemplar. The peer is told one by hand."""
+    """The same in a sampled one: the bucket is asked whether it wants the exemplar. The peer is told one by
+    hand."""
     registry = Registry()
     histogram = registry.histogram("cas.put.duration", buckets=BOUNDS_MS)
     peer = prometheus_client.Histogram(

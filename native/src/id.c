@@ -15,7 +15,7 @@ typedef struct generator {
     uint32_t forks; /* at which it was seeded, + 1; 0: never */
 } generator;
 
-static _Thread_local generator mine;
+static _Thread_local generator mine __attribute__((tls_model("initial-exec")));
 static vs_word32 forks; /* relaxed: it changes where there is one thread */
 
 static void count_fork(void) { vs_store_relaxed(&forks, vs_load_relaxed(&forks) + 1); }

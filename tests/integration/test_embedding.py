@@ -429,8 +429,9 @@ except TypeError as error:
 
 
 def test_spans_in_cython(python: Path, user: Path) -> None:
-    """Threads of a Cython module make spans below one of Python's: they are in its trace, under their parents,
-    and an error of theirs keeps it; below a span that is not recorded, or has ended, they are nowhere."""
+    """Threads of a Cython module make spans below one of Python's: they are in its trace, under their
+    parents, and an error of theirs keeps it; below a span that is not recorded, or has ended, they are
+    nowhere."""
     program = """
 import threading
 from vaultscope.signals.tracing import SpanSink, Tracer

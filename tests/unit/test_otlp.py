@@ -150,7 +150,9 @@ def test_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     assert receiver_url("http://mine:1") == "http://mine:1/v1/traces"
 
 
-@pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://h", "http://", "http://h:99999", "/v1", "http://a:b@h"])
+@pytest.mark.parametrize(
+    "endpoint", ["localhost:4318", "ftp://h", "http://", "http://h:99999", "/v1", "http://a:b@h"]
+)
 def test_an_endpoint_that_is_none(endpoint: str) -> None:
     """It is refused at once, not with each request."""
     with pytest.raises(ValueError):
@@ -201,7 +203,9 @@ def test_the_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (given["telemetry.sdk.name"], given["telemetry.sdk.language"]) == ("vaultscope", "python")
 
 
-@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": float("nan")}, {"batch_spans": 0}, {"batch_seconds": -1}])
+@pytest.mark.parametrize(
+    "options", [{"timeout": 0}, {"timeout": float("nan")}, {"batch_spans": 0}, {"batch_seconds": -1}]
+)
 def test_settings_that_make_no_sense(options: dict[str, Any]) -> None:
     """They are refused."""
     with pytest.raises(ValueError):

@@ -104,7 +104,7 @@ cdef PyObject *observed(Metric metric, double value) noexcept:
     cdef PyObject *current = NULL
     # A summary's quantiles take no exemplars.
     if vs_tuple_size(<PyObject *>metric.family.bounds) != 0 and \
-            vs_context_get(<PyObject *>current_span, &current) == 0 and current != NULL:
+            vs_context_get(<PyObject *>span_variable, &current) == 0 and current != NULL:
         if is_context(current) and (<SpanContext>current).sampled:
             vs_series_exemplar(metric.series, value, (<SpanContext>current).high, (<SpanContext>current).low,
                                (<SpanContext>current).span)

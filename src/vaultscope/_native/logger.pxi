@@ -293,7 +293,7 @@ cdef inline void put_draft(Draft *draft, NativeJournal owner, vs_level level) no
     cdef uint64_t high = 0, low = 0, span = 0
     cdef PyObject *value = NULL
     cdef vs_put put
-    if vs_load_relaxed(&spans_in_use) != 0 and vs_context_get(<PyObject *>current_span, &value) == 0 and value != NULL:
+    if vs_load_relaxed(&spans_in_use) != 0 and vs_context_get(<PyObject *>span_variable, &value) == 0 and value != NULL:
         if is_context(value):
             high, low, span = (<SpanContext>value).high, (<SpanContext>value).low, (<SpanContext>value).span
         Py_DECREF(value)

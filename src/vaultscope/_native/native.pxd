@@ -467,7 +467,7 @@ cdef extern from "vaultscope.h" nogil:
         uint8_t kind
         uint8_t status
         uint32_t size
-        char record[1]
+        char record[]
     void vs_span_start(vs_span *span, const vs_span_scope *scope, vs_text name)
     const vs_span_scope *vs_span_scope_of(const vs_span *span)
     void vs_span_add(vs_span *span, vs_field attribute)

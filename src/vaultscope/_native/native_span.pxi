@@ -76,7 +76,7 @@ cdef object scope_capsule(Span span):
     scope.trace_high, scope.trace_low, scope.span, scope.sampled = span.high, span.low, span.span, span.sampled
     root = span.root if span.root is not None else span
     with cython.critical_section(root):
-        if root.recording and root.state == SPAN_OPEN:
+        if root.recording and root.state == SPAN_OPEN and root.process == forks:
             if root.native == NULL:
                 root.native = vs_trace_open(<uint32_t>root.tracer.spans_max)
             scope.trace = root.native

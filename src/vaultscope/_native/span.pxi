@@ -13,96 +13,47 @@ cdef enum:
     STATUS_OK
     STATUS_ERROR
 
-cdef enum:
-    KEPT_NOT
-    KEPT_SAMPLED
-    KEPT_SLOW
-    KEPT_ERROR
-
 SPAN_KINDS = ("internal", "server", "client", "producer", "consumer")
 SPAN_STATUSES = ("pending", "ok", "error")
-SPAN_REASONS = ("", "sampled", "slow", "error")
-
-DEF SAMPLING_BITS = 56  # of a trace's id, its lowest: W3C's random part
-cdef object RESERVED = frozenset(("kind", "parent", "links", "attributes"))
 
 
 @cython.final
-cdef class SpanRule:
-    """What applies to the traces of one operation: the share that is kept (0 to 1), and from how long on (ns; 0: never) it is
-    kept for being slow."""
-    cdef uint64_t threshold
-    cdef int64_t slow_ns
-    cdef readonly double rate
-
-    def __init__(self, double rate, int64_t slow_ns=0):
-        if not 0.0 <= rate <= 1.0 or slow_ns < 0:
-            raise DeclarationError(f"a share is from 0 to 1, and a time not negative: got {rate} and {slow_ns} ns")
-        self.rate = rate
-        # As OpenTelemetry's consistent sampling has it: kept if the lowest 56 bits of the id are at or above this.
-        self.threshold = <uint64_t>((1.0 - rate) * <double>(1 << SAMPLING_BITS))
-        self.slow_ns = slow_ns
-
-    @property
-    def slow_ms(self) -> float:
-        return self.slow_ns / 1e6
+cdef class SpanNotes:
+    """What few spans have."""
+    cdef SpanContext asked_parent
+    cdef bint is_alone  # it was asked for a parent that is none
+    cdef list happened, linked
+    cdef str because
 
 
 @cython.final
-cdef class NativeTracer:
-    """Makes spans. `keep(root, spans, lost, reason)` is called with each trace that is kept; counters is (spans, traces kept by reason,
-    thrown away, begun beyond the limit, spans beyond theirs, never ended)."""
-    cdef public bint enabled
-    cdef readonly SpanRule rule
-    cdef readonly dict rules
-    cdef object keep
-    cdef uint64_t traces_max
-    cdef Py_ssize_t spans_max, attributes_max
-    cdef vs_word open
-    cdef Counter spans, thrown, evicted, lost, abandoned
-    cdef tuple kept
-
-    def __init__(self, SpanRule rule not None, dict rules, keep, tuple counters, uint64_t traces_max, Py_ssize_t spans_max,
-                 Py_ssize_t attributes_max):
-        self.rule, self.rules, self.keep = rule, rules, keep
-        self.traces_max, self.spans_max, self.attributes_max = traces_max, spans_max, attributes_max
-        self.spans, self.kept, self.thrown, self.evicted, self.lost, self.abandoned = counters
-        self.enabled = True
-        vs_store_relaxed(&spans_in_use, 1)
-
-    @property
-    def open_traces(self) -> int:
-        """Traces whose local root has begun and not ended."""
-        return <int64_t>vs_load_relaxed(&self.open)
-
-
-@cython.final
-@cython.freelist(256)
+@cython.trashcan(True)
 cdef class Span(SpanContext):
     """A span: `with tracer.span("cas.get", hash=digest) as span: ...`, or span.start() and span.end(). While its block runs it is the
     current span. Its methods never raise, but for those that a programmer calls wrongly."""
     cdef NativeTracer tracer
-    cdef SpanRule rule
-    cdef Span root
-    cdef object asked_parent
-    cdef object previous
+    cdef Span root  # None: it is the local root itself, or has not begun
+    cdef object tokens  # of the contexts in which it is the current span: None, one, or a list of them
     cdef object given_name
+    cdef tuple keys, values  # attributes as they came, until someone wants the dict of them
     cdef dict given
-    cdef list happened, linked, finished
-    cdef object because
-    cdef int64_t start_ns, end_ns
-    cdef uint64_t parent_span
-    cdef uint32_t lost_spans, lost_attributes
-    cdef uint8_t kind_number, status_number, state, kept, failed
-    cdef bint is_current, counted, recording
+    cdef SpanNotes notes
+    cdef list finished  # of a local root: what has ended below it
     cdef vs_trace *native  # of a local root below which C made spans
+    cdef int64_t start_ns, end_ns
+    cdef int64_t anchor_ns, slow_ns  # of a local root: when the monotonic clock began, and from when on it is slow
+    cdef uint64_t parent_span, threshold
+    cdef uint32_t lost_spans, lost_attributes
+    cdef uint32_t process  # in which it began: see forks
+    cdef uint8_t kind_number, status_number, state, kept
+    cdef bint failed, counted, recording
 
     def __init__(self):
         raise TypeError("a span comes from a tracer")
 
     def __dealloc__(self):
-        if self.counted and self.tracer is not None:  # a local root that was never ended
-            vs_add_relaxed(&self.tracer.open, <uint64_t>-1)
+        if self.counted and self.process == forks:  # a local root that was never ended
+            vs_count_open(&self.tracer.open, <uint64_t>-1)
             vs_counter_inc(self.tracer.abandoned.cell)
         vs_trace_release(self.native)
 
@@ -110,7 +61,7 @@ cdef class Span(SpanContext):
 
     @property
     def name(self) -> str:
-        return self.given_name if isinstance(self.given_name, str) else log_text(self.given_name).decode()
+        return text_of(self.given_name)
 
     @property
     def parent_id(self) -> int:
@@ -129,7 +80,8 @@ cdef class Span(SpanContext):
     @property
     def attributes(self) -> dict:
         """A copy."""
-        return dict(self.given) if self.given is not None else {}
+        with cython.critical_section(self):
+            return dict(attributes_of(self))
 
     @property
     def duration_ns(self) -> int:
@@ -141,7 +93,7 @@ cdef class Span(SpanContext):
     @property
     def is_recording(self) -> bool:
         """Whether what is set on it can still be seen by anyone."""
-        return self.recording and self.state != SPAN_ENDED
+        return is_recording(self)
 
     @property
     def context(self) -> SpanContext:
@@ -161,41 +113,53 @@ cdef class Span(SpanContext):
 
     def set_attribute(self, key, value) -> None:
         """Sets one, whatever its name. Beyond the limit it is counted and left out."""
-        if not self.recording or self.state == SPAN_ENDED:
-            return
-        if self.given is None:
-            self.given = {}
-        if len(self.given) < self.tracer.attributes_max or key in self.given:
-            self.given[key] = value
-        else:
-            self.lost_attributes += 1
+        cdef dict given
+        key = text_of(key)
+        with cython.critical_section(self):
+            if not is_recording(self):
+                return
+            given = attributes_of(self)
+            if len(given) < self.tracer.attributes_max or key in given:
+                given[key] = value
+            else:
+                self.lost_attributes += 1
 
     def event(self, name, **attributes) -> None:
         """Something that happens now."""
-        if not self.recording or self.state == SPAN_ENDED:
-            return
-        if self.happened is None:
-            self.happened = []
-        if len(self.happened) < self.tracer.attributes_max:
-            self.happened.append((vs_clock_monotonic_ns(), name, attributes))
-        else:
-            self.lost_attributes += 1
+        cdef SpanNotes notes
+        with cython.critical_section(self):
+            if is_recording(self):
+                notes = notes_of(self)
+                if notes.happened is None:
+                    notes.happened = []
+                if len(notes.happened) < self.tracer.attributes_max:
+                    notes.happened.append((vs_clock_monotonic_ns(), name, within_limit(self, attributes)))
+                else:
+                    self.lost_attributes += 1
 
-    def link(self, SpanContext context not None, **attributes) -> None:
+    def link(self, context, **attributes) -> None:
         """Another span that this one has to do with."""
-        if not self.recording or self.state == SPAN_ENDED:
+        if isinstance(context, NoSpan):
             return
-        if self.linked is None:
-            self.linked = []
-        if len(self.linked) < self.tracer.attributes_max:
-            self.linked.append((context.context if isinstance(context, Span) else context, attributes))
-        else:
-            self.lost_attributes += 1
+        if not isinstance(context, SpanContext):
+            raise TypeError(f"a link leads to a span or a SpanContext, not to {type(context).__name__}")
+        cdef SpanNotes notes
+        with cython.critical_section(self):
+            if is_recording(self):
+                notes = notes_of(self)
+                if notes.linked is None:
+                    notes.linked = []
+                if len(notes.linked) < self.tracer.attributes_max:
+                    notes.linked.append((context.context if type(context) is Span else context, within_limit(self, attributes)))
+                else:
+                    self.lost_attributes += 1
 
     def ok(self) -> None:
         """It went well, whatever is raised from now on."""
         if self.state != SPAN_ENDED:
             self.status_number = STATUS_OK
+            if self.notes is not None:
+                self.notes.because = None
 
     def error(self, because="") -> None:
         """It failed: `because` is an exception, which becomes an event, or a text. Its trace is kept."""
@@ -205,20 +169,19 @@ cdef class Span(SpanContext):
     # ---- begin and end by hand ----
 
     def start(self) -> Span:
-        """Begins it, below the current span, without becoming that itself."""
+        """Begins it, without making it the current span."""
         cdef PyObject *current = NULL
         if self.state == SPAN_NEW:
-            vs_context_get(<PyObject *>current_span, &current)
-            try:
-                span_start(self, current)
-            finally:
-                Py_XDECREF(current)
+            if vs_context_get(<PyObject *>span_variable, &current) == 0:
+                try:
+                    span_start(self, current)
+                finally:
+                    Py_XDECREF(current)
         return self
 
     def end(self) -> None:
         """Ends it. A second time does nothing."""
-        if self.state == SPAN_OPEN:
-            span_end(self)
+        span_end(self)
 
     def capsule(self) -> object:
         """A PyCapsule named vs_span_scope, for C: spans that it makes below this one belong to the same trace, as long as this one is
@@ -234,333 +197,81 @@ cdef class Span(SpanContext):
         cdef dict record = {"trace_id": self.trace_hex, "span_id": self.span_hex,
                             "parent_span_id": f"{self.parent_span:016x}" if self.parent_span else "",
                             "name": self.name, "kind": self.kind, "start_ns": self.start_ns + anchor_ns,
-                            "duration_ns": self.end_ns - self.start_ns, "status": self.status}
-        if self.because:
-            record["status_message"] = self.because
-        if self.given:
-            record["attributes"] = dict(self.given)
-        if self.happened:
-            record["events"] = [{"time_ns": at + anchor_ns, "name": log_text(name).decode(), "attributes": dict(given)}
-                                for at, name, given in self.happened]
-        if self.linked:
+                            "duration_ns": self.duration_ns, "status": self.status}
+        cdef SpanNotes notes = self.notes
+        attributes = self.attributes
+        if notes is not None and notes.because:
+            record["status_message"] = notes.because
+        if attributes:
+            record["attributes"] = attributes
+        if notes is not None and notes.happened:
+            record["events"] = [{"time_ns": at + anchor_ns, "name": text_of(name), "attributes": dict(given)}
+                                for at, name, given in notes.happened]
+        if notes is not None and notes.linked:
             record["links"] = [{"trace_id": (<SpanContext>other).trace_hex, "span_id": (<SpanContext>other).span_hex,
-                                "attributes": dict(given)} for other, given in self.linked]
+                                "attributes": dict(given)} for other, given in notes.linked]
         if self.tracestate:
             record["tracestate"] = self.tracestate
         if self.lost_attributes:
             record["omitted"] = self.lost_attributes
+        if self.kept != KEPT_NOT:
+            record["reason"] = SPAN_REASONS[self.kept]
+        if self.lost_spans:
+            record["lost_spans"] = self.lost_spans
         return record
 
 
-# ---- in C, as far as that goes ----
-
-cdef inline bint is_context(PyObject *value) noexcept:
-    return vs_type_of(value) == <PyObject *>Span or vs_type_of(value) == <PyObject *>SpanContext
+cdef inline bint is_recording(Span span) noexcept:
+    return span.recording and span.state != SPAN_ENDED
 
 
-cdef int span_start(Span span, PyObject *parent) except -1:
-    """`parent`: the current span, or NULL; one that was asked for goes before it."""
-    cdef NativeTracer tracer = span.tracer
-    cdef SpanContext above = None
-    cdef Span local
-    if span.asked_parent is not None:
-        above = span.asked_parent if isinstance(span.asked_parent, SpanContext) else None
-    elif parent != NULL and is_context(parent):
-        above = <SpanContext>parent
-    span.asked_parent = None
-    span.span = vs_id_next()
-    span.state = SPAN_OPEN
-    if above is None:
-        span.high, span.low = vs_id_next(), vs_id_next()
-        span.random = True
-        span_begin_trace(span)
-        span.sampled = is_sampled(span)
-    else:
-        span.high, span.low, span.parent_span = above.high, above.low, above.span
-        span.sampled, span.random, span.tracestate = above.sampled, above.random, above.tracestate
-        if type(above) is Span and (<Span>above).tracer is tracer and (<Span>above).state != SPAN_NEW:
-            local = <Span>above
-            span.root = local.root if local.root is not None else local
-            span.recording = span.root.recording
-        else:
-            span_begin_trace(span)
-            if above.deferred:
-                span.sampled = is_sampled(span)
-    span.start_ns = vs_clock_monotonic_ns()
-    return 0
+cdef str text_of(object value):
+    """What is a text, or should have been one."""
+    if type(value) is str:
+        return value
+    try:
+        return log_text(value).decode()
+    except Exception:  # even what it is cannot be asked
+        return object.__repr__(value)
 
 
-cdef inline bint is_sampled(Span span) noexcept:
-    """By the trace's id: so all vaults decide alike."""
-    return (span.low & ((<uint64_t>1 << SAMPLING_BITS) - 1)) >= span.rule.threshold
+cdef inline SpanNotes notes_of(Span span):
+    if span.notes is None:
+        span.notes = SpanNotes.__new__(SpanNotes)
+    return span.notes
 
 
-cdef int span_begin_trace(Span span) except -1:
-    cdef NativeTracer tracer = span.tracer
-    span.rule = tracer.rule
-    if tracer.rules:
-        span.rule = tracer.rules.get(span.given_name, tracer.rule)
-    span.recording = vs_add_relaxed(&tracer.open, 1) < tracer.traces_max
-    span.counted = True
-    if not span.recording:
-        vs_counter_inc(tracer.evicted.cell)
-    return 0
+cdef dict attributes_of(Span span):
+    """In the span's critical section."""
+    if span.given is None:
+        span.given = {}
+        if span.keys is not None:
+            for key, value in zip(span.keys, span.values):
+                span.given[key] = value
+            span.keys = span.values = None
+    return span.given
+
+
+cdef dict within_limit(Span span, dict given):
+    """In the span's critical section."""
+    if len(given) > span.tracer.attributes_max:
+        span.lost_attributes += <uint32_t>(len(given) - span.tracer.attributes_max)
+        given = dict(list(given.items())[:span.tracer.attributes_max])
+    return given
 
 
 cdef int span_fail(Span span, object because) except -1:
-    span.status_number = STATUS_ERROR
-    if isinstance(because, BaseException):
-        span.because = f"{type(because).__qualname__}: {log_text(because).decode()}"
-        span.event("exception", exception=because)
-    elif because:
-        span.because = log_text(because).decode()
-    return 0
-
-
-cdef int span_end(Span span) except -1:
-    cdef NativeTracer tracer = span.tracer
-    cdef Span root = span.root
-    span.end_ns = vs_clock_monotonic_ns()
-    span.state = SPAN_ENDED
-    if span.status_number == STATUS_PENDING:
-        span.status_number = STATUS_OK
-    vs_counter_inc(tracer.spans.cell)
-    if root is None:
-        return trace_end(span)
-    with cython.critical_section(root):
-        if span.status_number == STATUS_ERROR:
-            root.failed = True
-        if root.state == SPAN_OPEN:
-            if not root.recording:
-                pass
-            elif root.finished is not None and len(root.finished) >= tracer.spans_max:
-                root.lost_spans += 1
-                vs_counter_inc(tracer.lost.cell)
-            elif root.finished is None:
-                root.finished = [span]
-            else:
-                root.finished.append(span)
-            return 0
-    # It outlived its local root, which was decided about: it goes where that went, or on its own if it failed.
-    if root.kept != KEPT_NOT or span.status_number == STATUS_ERROR:
-        tracer.keep(span, (), 0, SPAN_REASONS[root.kept if root.kept != KEPT_NOT else KEPT_ERROR])
-    return 0
-
-
-cdef int trace_end(Span root) except -1:
-    cdef NativeTracer tracer = root.tracer
-    cdef list finished
-    root.counted = False
-    vs_add_relaxed(&tracer.open, <uint64_t>-1)
-    with cython.critical_section(root):
-        finished, root.finished = root.finished, None
-        if root.native != NULL:
-            finished = (finished or []) + native_spans(root)
-        if root.failed or root.status_number == STATUS_ERROR:
-            root.kept = KEPT_ERROR
-        elif root.rule.slow_ns != 0 and root.end_ns - root.start_ns >= root.rule.slow_ns:
-            root.kept = KEPT_SLOW
-        elif root.sampled and root.recording:
-            root.kept = KEPT_SAMPLED
-    if root.kept == KEPT_NOT:
-        vs_counter_inc(tracer.thrown.cell)
-        return 0
-    vs_counter_inc((<Counter>tracer.kept[root.kept - 1]).cell)
-    tracer.keep(root, finished if finished is not None else (), root.lost_spans, SPAN_REASONS[root.kept])
-    return 0
-
-
-@cython.final
-cdef class use_span:
-    """Makes a span, or what is known of one, the current one within a block, without beginning or ending it: to hand it to another
-    thread, or to a step of a generator. None: there is no current span within."""
-    cdef object span
-    cdef object previous
-
-    def __init__(self, span):
-        if not (span is None or isinstance(span, (SpanContext, NoSpan))):
-            raise TypeError(f"not a span: {span!r}")
-        self.span = None if isinstance(span, NoSpan) else span
-
-    def __enter__(self):
-        cdef PyObject *current = NULL
-        vs_context_get(<PyObject *>current_span, &current)
-        self.previous = <object>current if current != NULL else None
-        Py_XDECREF(current)
-        PyContextVar_Set(current_span, self.span)
-        return self.span
-
-    def __exit__(self, kind, error, traceback):
-        cdef PyObject *current = NULL
-        vs_context_get(<PyObject *>current_span, &current)
-        if current == <PyObject *>self.span:  # else this is another context, where it never was
-            PyContextVar_Set(current_span, self.previous)
-        Py_XDECREF(current)
-        self.previous = None
-        return False
-
-
-# ---- the hot methods ----
-
-@cython.final
-cdef class NoSpan:
-    """What a tracer that is switched off gives: it does nothing, and takes everything."""
-
-    def set(self, **attributes) -> NoSpan:
-        return self
-
-    def set_attribute(self, key, value) -> None:
-        pass
-
-    def event(self, name, **attributes) -> None:
-        pass
-
-    def link(self, context, **attributes) -> None:
-        pass
-
-    def ok(self) -> None:
-        pass
-
-    def error(self, because="") -> None:
-        pass
-
-    def start(self) -> NoSpan:
-        return self
-
-    def end(self) -> None:
-        pass
-
-    def capsule(self) -> object:
-        return scope_capsule(None)
-
-    @property
-    def is_recording(self) -> bool:
-        return False
-
-    @property
-    def context(self) -> None:
-        return None
-
-
-cdef NoSpan NO_SPAN = NoSpan()
-
-
-cdef PyObject *hot_span(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) noexcept:
-    if not (<NativeTracer>self).enabled:
-        Py_INCREF(NO_SPAN)
-        return <PyObject *>NO_SPAN
-    return NEW_SPAN(self, args, n, names)
-
-
-cdef PyObject *new_span(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) except NULL:
-    cdef Span span = Span.__new__(Span)
-    cdef dict given
-    if n != 1:
-        raise TypeError("span() takes the operation's name, and the rest by name")
-    span.tracer = <NativeTracer>self
-    span.given_name = <object>args[0]
-    span.tracestate = ""
-    if names != NULL:
-        given = keywords(args, n, names)
-        if not RESERVED.isdisjoint(given):
-            span_options(span, given)
-        if given:
-            span.given = given
-    Py_INCREF(span)
-    return <PyObject *>span
-
-
-cdef int span_options(Span span, dict given) except -1:
-    kind = given.pop("kind", None)
-    if kind is not None:
-        if kind not in SPAN_KINDS:
-            raise DeclarationError(f"a span's kind is one of {', '.join(SPAN_KINDS)}, not {kind!r}")
-        span.kind_number = SPAN_KINDS.index(kind)
-    span.asked_parent = given.pop("parent", None)
-    links = given.pop("links", ())
-    more = given.pop("attributes", None)
-    if more:
-        for key, value in more.items():
-            given.setdefault(key, value)
-    span.recording = True
-    for context in links:
-        span.link(context)
-    return 0
-
-
-cdef PyObject *hot_enter(PyObject *self, PyObject *unused) noexcept:
-    return ENTER(self)
-
-
-cdef PyObject *enter(PyObject *self) except NULL:
-    cdef Span span = <Span>self
-    cdef PyObject *current = NULL
-    vs_context_get(<PyObject *>current_span, &current)
+    cdef str text
     try:
-        if span.state == SPAN_NEW:
-            span_start(span, current)
-        span.previous = <object>current if current != NULL else None
-        PyContextVar_Set(current_span, span)
-        span.is_current = True
-    finally:
-        Py_XDECREF(current)
-    Py_INCREF(span)
-    return self
-
-
-cdef PyObject *hot_exit(PyObject *self, PyObject *const *args, Py_ssize_t n) noexcept:
-    return LEAVE(self, args, n)
-
-
-cdef PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t n) except NULL:
-    cdef Span span = <Span>self
-    if n == 3 and not vs_is_none(args[1]) and span.state == SPAN_OPEN:
-        error = <object>args[1]
-        if span.status_number != STATUS_OK and not isinstance(error, (GeneratorExit, StopIteration, StopAsyncIteration)):
-            span_fail(span, error)
-    if span.is_current:
-        span_let_go(span)
-    if span.state == SPAN_OPEN:
-        span_end(span)
-    return vs_none()
-
-
-cdef int span_let_go(Span span) except -1:
-    """Makes the span before it the current one; unless this is another context, where it never was."""
-    cdef PyObject *current = NULL
-    vs_context_get(<PyObject *>current_span, &current)
-    if current == <PyObject *>span:
-        PyContextVar_Set(current_span, span.previous)
-    Py_XDECREF(current)
-    span.previous = None
-    span.is_current = False
+        if isinstance(because, BaseException):
+            text = f"{type(because).__qualname__}: {text_of(because)}"
+            span.event("exception", exception=because)
+        else:
+            text = text_of(because)
+    except Exception:  # its class is not what a class should be
+        text = object.__repr__(because)
+    with cython.critical_section(span):
+        span.status_number = STATUS_ERROR
+        if text:
+            notes_of(span).because = text
     return 0
-
-
-cdef PyObject *hot_no_enter(PyObject *self, PyObject *unused) noexcept:
-    Py_INCREF(NO_SPAN)
-    return self
-
-
-cdef PyObject *hot_no_exit(PyObject *self, PyObject *const *args, Py_ssize_t n) noexcept:
-    return vs_none()
-
-
-cdef FastCall NEW_SPAN = <FastCall>new_span
-ctypedef PyObject *(*OneObject)(PyObject *) noexcept
-ctypedef PyObject *(*PositionalCall)(PyObject *, PyObject *const *, Py_ssize_t) noexcept
-cdef OneObject ENTER = <OneObject>enter
-cdef PositionalCall LEAVE = <PositionalCall>leave
-
-
-cdef void install_span_methods() except *:
-    vs_install(NativeTracer, b"span", VS_FAST(<void *>hot_span), METH_FASTCALL | METH_KEYWORDS,
-               b"span($self, name, /, *, kind='internal', parent=None, links=(), attributes=None, **more)\n--\n\n"
-               b"A span of that operation, to be entered. Its parent is the current span, unless another is given.")
-    vs_install(Span, b"__enter__", VS_FAST(<void *>hot_enter), METH_NOARGS, b"__enter__($self, /)\n--\n\nBegins it, as the current span.")
-    vs_install(Span, b"__exit__", VS_FAST(<void *>hot_exit), METH_FASTCALL, b"Ends it, with an error if one was raised.")
-    vs_install(NoSpan, b"__enter__", VS_FAST(<void *>hot_no_enter), METH_NOARGS, b"__enter__($self, /)\n--\n\nDoes nothing.")
-    vs_install(NoSpan, b"__exit__", VS_FAST(<void *>hot_no_exit), METH_FASTCALL, b"Does nothing.")
-
-
-install_span_methods()

@@ -69,5 +69,7 @@ def restored_context(trace_id, span_id, sampled, random, remote, str tracestate)
     return context
 
 
+# While there is no span anywhere, no call of a logger looks for one.
 cdef vs_word spans_in_use
-current_span = PyContextVar_New(b"vaultscope.span", NULL)
+cdef object span_variable = PyContextVar_New(b"vaultscope.span", NULL)
+current_span = span_variable

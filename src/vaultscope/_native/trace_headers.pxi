@@ -381,7 +381,7 @@ def inject_plain(dict headers not None, context, bint memo) -> bool:
     cdef PyObject *current = NULL
     cdef Py_ssize_t at = 0
     if context is None:
-        vs_context_get(<PyObject *>current_span, &current)
+        vs_context_get(<PyObject *>span_variable, &current)
         if current != NULL:
             context = <object>current
             Py_XDECREF(current)

@@ -1,7 +1,7 @@
 """Decorators that make a span of each call, whatever kind of function it is.
 
-A coroutine's span ends when it is done. A generator's begins with its first step and ends with its last; it is the current span
-while the generator runs, and not while its consumer does.
+A coroutine's span ends when it is done. A generator's begins with its first step and ends with its last; it
+is the current span while the generator runs, and not while its consumer does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, TypeVar, cast
 
-from vaultscope._native._core import NativeTracer, NoSpan, Span, use_span
+from vaultscope._native._core import NativeTracer, NoSpan, Span, span_steps
 
 F = TypeVar("F", bound=Callable[..., Any])
 MakeSpan = Callable[[], "Span | NoSpan"]
@@ -60,19 +60,20 @@ def _generator(
 ) -> Callable[..., Generator[Any, Any, Any]]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         span = make().start()
+        steps = span_steps(span)
         generator = function(*args, **kwargs)
         step: Callable[[], Any] = generator.__next__
         try:
             while True:
                 try:
-                    with use_span(span):
+                    with steps:
                         item = step()
                 except StopIteration as end:
                     return end.value
                 try:
                     sent = yield item
                 except GeneratorExit:
-                    with use_span(span):
+                    with steps:
                         generator.close()
                     raise
                 except BaseException as error:
@@ -93,12 +94,13 @@ def _async_generator(
 ) -> Callable[..., AsyncGenerator[Any, Any]]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         span = make().start()
+        steps = span_steps(span)
         generator = function(*args, **kwargs)
         step: Callable[[], Awaitable[Any]] = generator.__anext__
         try:
             while True:
                 try:
-                    with use_span(span):
+                    with steps:
                         item = await step()
                 except StopAsyncIteration:
                     return
@@ -115,7 +117,7 @@ def _async_generator(
             raise
         finally:
             try:
-                with use_span(span):
+                with steps:
                     await generator.aclose()
             finally:
                 span.end()

@@ -149,7 +149,8 @@ class SeriesSnapshot:
         where several share an arena. Raises TypeError for a counter or gauge."""
         self._want("histogram", "hdr")
         bounds = (*self.metric.bounds, math.inf)
-        return tuple(Exemplar(bounds[bucket], *which) for bucket, *which in self._native.exemplars(self._row))
+        found = self._native.exemplars(self._row)
+        return tuple(Exemplar(bounds[each[0]], *each[1:]) for each in found)
 
     @property
     def hdr(self) -> HdrCounts:

@@ -1,20 +1,34 @@
 """Tracing: what belongs to one operation, in one process and across several.
 
-A span is begun and ended in C. When the first span of a trace in this process ends, its local root, the tracer
-decides about all of them: a trace with an error is kept, a slow one is, and of the others a share; the rest is
-gone without a trace of it. What is kept goes to the sinks, each of which has a thread of its own.
+A span is begun and ended in C. When the first span of a trace in this process ends, its local root, the
+tracer decides about all of them: a trace with an error is kept, a slow one is, and of the others a share;
+the rest is gone without a trace of it. What is kept goes to the sinks, each of which has a thread of its
+own.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
-from collections import deque
+import warnings
+from contextlib import suppress
 from weakref import WeakSet
 
-from vaultscope._native._core import Counter, NativeTracer, NoSpan, Span, SpanRule, monotonic_ns
+from vaultscope._native._core import (
+    Counter,
+    NativeTracer,
+    NoSpan,
+    Span,
+    SpanQueue,
+    SpanRule,
+    enter_sink_thread,
+    kept_records,
+    spans_after_fork,
+    with_span_method,
+)
 from vaultscope._native.traced import traced
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.errors import DeclarationError
@@ -27,25 +41,26 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
-    # The root, the other spans, how many had no room, why it was kept, and when the monotonic clock began
-    Kept = tuple[Span, Sequence[Span], int, str, int]
 
 _TURN = 0.05  # seconds that a sink waits for more
 _BACK_OFF = (0.05, 5.0)
 _GRACE = 0.5
+_PATIENCE = 5.0  # for what a tracer leaves that is dropped unclosed
 _BATCH_SPANS = 512
+_SLOW_MS_MAX = 1e9
+_RATE = 0.1
 
 
 class SpanSink:
-    """Where traces go that are kept. Subclass it and write `write`; `name` must be unique in the tracer. All but
-    flush and close is called in the sink's own thread."""
+    """Where traces go that are kept. Subclass it and write `write`; `name` must be unique in the tracer.
+    All but flush and close is called in the sink's own thread."""
 
     name: str
 
     def write(self, spans: Sequence[Mapping[str, Any]]) -> None:
-        """Takes spans, as `Span.as_dict` makes them with `"reason"` added, those of one trace one after the other
-        and its local root first: all or none of them. What it raises is counted, and the same spans are given
-        again, after 50 ms at first and 5 s at last."""
+        """Takes spans, as `Span.as_dict` makes them with `"reason"` added, those of one trace one after the
+        other and its local root first: all or none of them. What it raises is counted, and the same spans
+        are given again, after 50 ms at first and 5 s at last."""
         raise NotImplementedError
 
     def flush(self) -> None:
@@ -59,110 +74,101 @@ class SpanSink:
 
 
 class _SinkThread(threading.Thread):
-    """Takes traces from a bounded queue to a sink."""
+    """Takes traces from their queue to a sink, until it is stopped."""
 
     def __init__(self, sink: SpanSink, spans_max: int, missed: Counter, errors: Counter) -> None:
         super().__init__(name=f"vaultscope-trace {sink.name}", daemon=True)
         self.sink = sink
-        self._queue: deque[Kept] = deque()
-        self._room = spans_max
-        self._waiting = 0  # spans that are in the queue, or being written
-        self._lock = threading.Lock()
-        self._missed, self._errors = missed.labels(sink.name), errors.labels(sink.name)
+        self.queue = SpanQueue(spans_max, missed.labels(sink.name))
+        self.is_whole = False
+        """Whether it has ended, and nothing was left."""
+        self._errors = errors.labels(sink.name)
         self._wake = threading.Event()
         self._stopping = False
+        self._end = 0
         self._deadline = 0.0
 
-    def put(self, kept: Kept) -> None:
-        """Called where a trace ends, and so as short as it can be."""
-        size = 1 + len(kept[1])
-        with self._lock:
-            if self._waiting + size <= self._room:
-                self._waiting += size
-                self._queue.append(kept)
-                return
-        self._missed.inc(size)
-
     def run(self) -> None:
-        """The thread."""
+        """The thread. It clears up after itself: one that hung when it was stopped does so when it comes
+        back."""
+        enter_sink_thread()
         back_off = 0.0
-        batch: list[Kept] = []
-        while True:
-            if not batch:
-                batch = self._take()
-            if not batch:
-                if self._stopping:
-                    return
-                self._wake.wait(_TURN)
-                continue
-            if self._write(batch):
-                batch = []
-                back_off = 0.0
-            elif self._stopping and time.monotonic() >= self._deadline:
-                self._miss(batch)
-                return
+        while not self._stopping:
+            if self._step():
+                back_off = 0.0 if self._is_left(self.queue.added) else _TURN
             else:
                 back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
-                self._wake.wait(back_off if not self._stopping else _BACK_OFF[0])
+            if back_off:
+                self._wake.wait(back_off)
+                self._wake.clear()
+        while self._is_left(self._end) and time.monotonic() < self._deadline:
+            if not self._step():
+                time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
+        self.is_whole = self._finish()
 
-    def _take(self) -> list[Kept]:
-        batch: list[Kept] = []
-        spans = 0
-        while self._queue and spans < _BATCH_SPANS:
-            batch.append(self._queue.popleft())
-            spans += 1 + len(batch[-1][1])
-        return batch
-
-    def _write(self, batch: list[Kept]) -> bool:
+    def _step(self) -> bool:
         try:
-            self.sink.write([record for kept in batch for record in _records(kept)])
+            batch = self.queue.take(_BATCH_SPANS)
+            if batch:
+                self.sink.write([record for kept in batch for record in kept_records(kept)])
+                batch.clear()
+                self.queue.settle()
         except BaseException:  # SystemExit, too: nobody would come for what is left
             self._errors.inc()
             return False
-        self._settle(batch)
         return True
 
-    def _settle(self, batch: list[Kept]) -> int:
-        size = sum(1 + len(kept[1]) for kept in batch)
-        with self._lock:
-            self._waiting -= size
-        return size
+    def _is_left(self, end: int) -> bool:
+        """Whether there is anything of the first `end` spans."""
+        return self.queue.done < end
 
-    def _miss(self, batch: list[Kept]) -> None:
-        while batch:
-            self._missed.inc(self._settle(batch))
-            batch = self._take()
+    def _finish(self) -> bool:
+        is_whole = not self._is_left(self._end)
+        while self.queue.take(_BATCH_SPANS):
+            self.queue.drop()
+        try:
+            self.sink.close()
+        except BaseException:
+            self._errors.inc()
+            is_whole = False
+        return is_whole
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether everything that was put is written."""
-        return self._waiting == 0
+    def flush(self, deadline: float) -> bool:
+        """Waits until the sink has what is in the queue now. False: not in that time, or it failed."""
+        end = self.queue.added
+        pause = threading.Event()
+        while self._is_left(end):
+            if time.monotonic() >= deadline or not self.is_alive():
+                return False
+            self._wake.set()
+            pause.wait(0.002)
+        try:
+            self.sink.flush()
+        except Exception:
+            self._errors.inc()
+            return False
+        return True
 
     def stop(self, timeout: float) -> None:
-        """Has what is left written, for as long as the time allows, and ends. Returns at once."""
+        """Has what was kept so far written, for as long as the time allows, and ends. Returns at once."""
         self._deadline = time.monotonic() + timeout
+        self._end = self.queue.added
         self._stopping = True
         self._wake.set()
 
 
-def _records(kept: Kept) -> list[dict[str, Any]]:
-    root, others, lost, reason, anchor_ns = kept
-    first = root.as_dict(anchor_ns)
-    first["reason"] = reason
-    if lost:
-        first["lost_spans"] = lost
-    return [first, *(span.as_dict(anchor_ns) for span in others)]
-
-
-class Tracer:
+@with_span_method
+class Tracer(NativeTracer):
     """Makes spans, and gives the traces that are kept to its sinks.
 
     registry: whose metrics say what became of the traces. None: the default one.
-    rate: the share of traces that is kept though nothing was wrong with them: 0 to 1. It is decided by the trace's
+    rate: the share of traces that is kept though nothing was wrong with them: 0 to 1. It is decided by the
+    trace's
         id, so that all vaults decide alike; of a trace that came from another process its flag says it.
     slow_ms: how long a local root must have taken for its trace to be kept; None: never for that.
-    rules: for single operations: name of the local root to {"rate": ..., "slow_ms": ...}.
-    max_traces: that are open at a time; beyond it a trace has ids, and is kept only if it fails or is slow, without
+    rules: for single operations: name of the local root to {"rate": ..., "slow_ms": ...}; what is not there
+    is as above. max_traces: that are open at a time; beyond it a trace has ids, and is kept only if it
+    fails or is slow, without
         its inner spans. max_spans: inner spans a trace; max_attributes: attributes, events, links a span.
     queue_spans: that wait for each sink. What finds no room is counted.
     enabled: False: spans that do nothing.
@@ -174,7 +180,7 @@ class Tracer:
         self,
         registry: Registry | None = None,
         *,
-        rate: float = 0.1,
+        rate: float = _RATE,
         slow_ms: float | None = None,
         rules: Mapping[str, Mapping[str, float]] | None = None,
         max_traces: int = 10_000,
@@ -189,18 +195,19 @@ class Tracer:
             ("max_attributes", max_attributes),
             ("queue_spans", queue_spans),
         ):
-            if not isinstance(limit, int) or not 0 < limit < 2**31:
+            if type(limit) is not int or not 0 < limit < 2**31:
                 raise DeclarationError(f"{what} is an integer above 0, got {limit!r}")
         self.registry = default_registry() if registry is None else registry
         self._queue_spans = queue_spans
         self._threads: dict[str, _SinkThread] = {}
-        self._takers: tuple[_SinkThread, ...] = ()
         self._lock = threading.Lock()
-        traces = self._counter("vaultscope.trace.traces", "Traces whose local root ended, by what became of them", "decision")
-        self._native = NativeTracer(
-            _rule("", {"rate": rate, "slow_ms": slow_ms or 0.0}),
-            {name: _rule(name, {"rate": rate, "slow_ms": slow_ms or 0.0, **rule}) for name, rule in (rules or {}).items()},
-            self._keep,
+        traces = self._counter(
+            "vaultscope.trace.traces", "Traces whose local root ended, by what became of them", "decision"
+        )
+        usual = {"rate": rate, "slow_ms": slow_ms}
+        super().__init__(
+            _rule("", usual),
+            {name: _rule(name, {**usual, **rule}) for name, rule in (rules or {}).items()},
             (
                 self._counter("vaultscope.trace.spans", "Spans that ended"),
                 (traces.labels("sampled"), traces.labels("slow"), traces.labels("error")),
@@ -213,26 +220,11 @@ class Tracer:
             max_spans,
             max_attributes,
         )
-        self._native.enabled = enabled
-        self.span = self._native.span
+        self.enabled = enabled
         _open_tracers.add(self)
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
         return self.registry._declare(Counter, "counter", name, help, labels, "", 1000, internal=True)
-
-    @property
-    def enabled(self) -> bool:
-        """Whether spans are made; to be set at any time."""
-        return self._native.enabled
-
-    @enabled.setter
-    def enabled(self, enabled: bool) -> None:
-        self._native.enabled = enabled
-
-    @property
-    def open_traces(self) -> int:
-        """Traces whose local root has begun and not ended."""
-        return self._native.open_traces
 
     # ---- spans ----
 
@@ -241,13 +233,13 @@ class Tracer:
         return self.span(name, **options).start()
 
     def traced(self, name: str | F | None = None, /, **options: Any) -> Any:
-        """Decorates a function, coroutine, generator or asynchronous generator: each call is a span, named after the
-        function unless a name is given. Options as for `span`."""
+        """Decorates a function, coroutine, generator or asynchronous generator: each call is a span, named
+        after the function unless a name is given. Options as for `span`."""
         if callable(name):
-            return traced(self._native, name, name.__qualname__, options)
+            return traced(self, name, _name_of(name), options)
 
         def decorate(function: F) -> F:
-            return traced(self._native, function, name or function.__qualname__, options)
+            return traced(self, function, _name_of(function) if name is None else name, options)
 
         return decorate
 
@@ -256,7 +248,7 @@ class Tracer:
     @property
     def sinks(self) -> tuple[SpanSink, ...]:
         """In the order in which they were added."""
-        return tuple(thread.sink for thread in self._takers)
+        return tuple(thread.sink for thread in list(self._threads.values()))
 
     def add_sink(self, sink: SpanSink) -> None:
         """Gives the sink what is kept from now on. Raises DeclarationError if there is one of that name."""
@@ -264,88 +256,87 @@ class Tracer:
             if sink.name in self._threads:
                 raise DeclarationError(f"there is a trace sink {sink.name!r} already")
             self._threads[sink.name] = thread = self._thread(sink)
-            self._takers = tuple(self._threads.values())
-        thread.start()
+            thread.start()
+            self._send()
 
     def _thread(self, sink: SpanSink) -> _SinkThread:
         missed = self._counter("vaultscope.trace.missed", "Spans that a sink has missed", "sink")
         errors = self._counter("vaultscope.trace.sink.errors", "How often a trace sink has failed", "sink")
         return _SinkThread(sink, self._queue_spans, missed, errors)
 
-    def _keep(self, root: Span, others: Sequence[Span], lost: int, reason: str) -> None:
-        takers = self._takers
-        if takers:
-            kept = (root, others, lost, reason, time.time_ns() - monotonic_ns())
-            for taker in takers:
-                taker.put(kept)
+    def _send(self) -> None:
+        self.send_to(tuple(thread.queue for thread in self._threads.values()))
 
     def remove_sink(self, sink: SpanSink, timeout: float = 5.0) -> bool:
-        """Writes what is left, for `timeout` seconds at most, and closes the sink. False: something was left. Raises
-        DeclarationError if it is not there."""
+        """Writes what is left, for `timeout` seconds at most, and closes the sink. False: something was
+        left. Raises DeclarationError if it is not there."""
         with self._lock:
-            thread = self._threads.pop(sink.name, None)
-            self._takers = tuple(self._threads.values())
-        if thread is None:
-            raise DeclarationError(f"no such trace sink: {sink.name!r}")
+            thread = self._threads.get(sink.name)
+            if thread is None or thread.sink is not sink:
+                raise DeclarationError(f"no such trace sink: {sink.name!r}")
+            del self._threads[sink.name]
+            self._send()
         return _end([thread], timeout)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Waits until every sink has what was kept before. False: not in that time, or a sink failed."""
         deadline = time.monotonic() + timeout
-        pause = threading.Event()
-        for thread in self._takers:
-            while not thread.is_idle:
-                if time.monotonic() >= deadline:
-                    return False
-                pause.wait(0.002)
-            try:
-                thread.sink.flush()
-            except Exception:
-                return False
-        return True
+        flushed = [thread.flush(deadline) for thread in list(self._threads.values())]
+        return all(flushed)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Writes what is left, for `timeout` seconds at most, and closes all sinks. False: something was left."""
+        """Writes what is left, for `timeout` seconds at most, and closes all sinks. False: something was
+        left."""
         with self._lock:
             threads = list(self._threads.values())
             self._threads.clear()
-            self._takers = ()
+            self._send()
         return _end(threads, timeout)
+
+    def __del__(self) -> None:
+        for thread in getattr(self, "_threads", {}).values():
+            thread.stop(_PATIENCE)
 
     def _renew(self) -> None:
         """In the child of a fork: its threads are gone, and what waited is the parent's to write."""
         self._lock = threading.Lock()
+        self.renew()
         for name, old in list(self._threads.items()):
-            old.sink.after_fork()
-            self._threads[name] = self._thread(old.sink)
-        self._takers = tuple(self._threads.values())
-        for thread in self._takers:
+            with suppress(Exception):
+                old.sink.after_fork()
+            self._threads[name] = thread = self._thread(old.sink)
             thread.start()
+        self._send()
 
 
 def _end(threads: list[_SinkThread], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     for thread in threads:
         thread.stop(timeout)
-    whole = True
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
-        whole = whole and not thread.is_alive() and thread.is_idle
-        try:
-            thread.sink.close()
-        except Exception:
-            whole = False
-    return whole
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
+    # One that hangs is a daemon: it ends with the process, if not before.
+    return all(thread.is_whole for thread in threads)
 
 
-def _rule(name: str, rule: Mapping[str, float]) -> SpanRule:
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _rule(name: str, rule: Mapping[str, float | None]) -> SpanRule:
+    where = f"the rule of {name!r}" if name else "the tracer"
     unknown = set(rule) - {"rate", "slow_ms"}
     if unknown:
-        raise DeclarationError(f"{name}: a rule has rate and slow_ms, not {', '.join(sorted(unknown))}")
-    try:
-        return SpanRule(float(rule["rate"]), int(rule["slow_ms"] * 1e6))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DeclarationError(f"{name or 'tracer'}: {error}") from None
+        raise DeclarationError(f"{where} has rate and slow_ms, not {', '.join(sorted(map(str, unknown)))}")
+    rate, slow_ms = rule["rate"], rule["slow_ms"]
+    if not isinstance(rate, (int, float)) or not 0.0 <= rate <= 1.0:
+        raise DeclarationError(f"{where}: a rate is from 0 to 1, got {rate!r}")
+    if slow_ms is None:
+        return SpanRule(rate)
+    if not isinstance(slow_ms, (int, float)) or not 0.0 < slow_ms <= _SLOW_MS_MAX:
+        raise DeclarationError(f"{where}: slow_ms is above 0, or None, got {slow_ms!r}")
+    return SpanRule(rate, max(1, round(slow_ms * 1e6)))
 
 
 # ---- the default tracer ----
@@ -356,13 +347,23 @@ _default_lock = threading.Lock()
 
 
 def default_tracer() -> Tracer:
-    """The process's tracer, made at first use; it keeps the share that VAULTSCOPE_TRACE_RATE says, or a tenth."""
+    """The process's tracer, made at first use; it keeps the share that VAULTSCOPE_TRACE_RATE says, or a
+    tenth."""
     global _default
     if _default is None:
         with _default_lock:
             if _default is None:
-                _default = Tracer(rate=float(os.environ.get("VAULTSCOPE_TRACE_RATE") or 0.1))
+                _default = Tracer(rate=_rate_of(os.environ.get("VAULTSCOPE_TRACE_RATE") or str(_RATE)))
     return _default
+
+
+def _rate_of(text: str) -> float:
+    """A wrong one must not end the operation that is the first to be traced."""
+    with suppress(ValueError):
+        if 0.0 <= float(text) <= 1.0:
+            return float(text)
+    warnings.warn(f"VAULTSCOPE_TRACE_RATE is from 0 to 1, not {text!r}: {_RATE} it is", RuntimeWarning)
+    return _RATE
 
 
 def _close_all() -> None:
@@ -373,10 +374,21 @@ def _close_all() -> None:
 def _after_fork() -> None:
     global _default_lock
     _default_lock = threading.Lock()
+    spans_after_fork()
     for tracer in list(_open_tracers):
         tracer._renew()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:  # what is to be done at the end is forgotten after this, so it is said later
+        util.register_after_fork(_open_tracers, _close_with_multiprocessing)
+
+
+def _close_with_multiprocessing(_: object = None) -> None:
+    """The children of multiprocessing leave without atexit."""
+    sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
 
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+if "multiprocessing.util" in sys.modules and sys.modules["multiprocessing.process"].parent_process():
+    _close_with_multiprocessing()

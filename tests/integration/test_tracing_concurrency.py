@@ -268,21 +268,26 @@ def test_sinks_that_come_and_go(book: Tracebook) -> None:
     """Sinks are added and removed while eight threads end spans: each has whole traces, each once."""
     from tracebook import Kept
 
-    stop, sinks = threading.Event(), []
+    stop, turns, sinks = threading.Event(), threading.Semaphore(0), []
 
     def work(number: int) -> None:
         if number == 0:
-            for n in range(20):
-                sinks.append(Kept(f"sink{n}"))
-                book.tracer.add_sink(sinks[-1])
-                if n >= 2:
-                    assert book.tracer.remove_sink(sinks[n - 2], 30.0)
-            stop.set()
+            try:
+                for n in range(20):
+                    turns.release(THREADS)
+                    sinks.append(Kept(f"sink{n}"))
+                    book.tracer.add_sink(sinks[-1])
+                    if n >= 2:
+                        assert book.tracer.remove_sink(sinks[n - 2], 30.0)
+            finally:
+                stop.set()
         while not stop.is_set():
-            with book.tracer.span("root"), book.tracer.span("inner"):
-                pass
+            for _ in range(100 if turns.acquire(timeout=0.01) else 0):
+                with book.tracer.span("root"), book.tracer.span("inner"):
+                    pass
 
     together(work)
+    assert sum(len(sink.spans) for sink in sinks)
     everything = {span["span_id"] for span in book.spans}
     for sink in sinks:
         ids = [span["span_id"] for span in sink.spans]

@@ -151,6 +151,7 @@ static size_t lines_of(vs_cursor *cursor, const char *needle)
 }
 
 typedef struct bench {
+    vs_registry *registry;
     vs_journal *journal;
     vs_cursor *cursor;
     vs_tracer *tracer;
@@ -160,11 +161,19 @@ static bench set_up(double rate, int64_t slow_ns)
 {
     bench b;
     vs_arena *arena;
-    vs_registry *registry = registry_with_stripes(4, &arena);
-    CHECK_EQ(vs_journal_open(registry, NULL, &b.journal), VS_OK);
+    b.registry = registry_with_stripes(4, &arena);
+    CHECK_EQ(vs_journal_open(b.registry, NULL, &b.journal), VS_OK);
     CHECK_EQ(vs_cursor_open(b.journal, (vs_text){"c", 1}, &b.cursor), VS_OK);
     CHECK_EQ(vs_tracer_open(b.journal, &(vs_tracer_options){.rate = rate, .slow_ns = slow_ns}, &b.tracer), VS_OK);
     return b;
+}
+
+static void tear_down(const bench *b)
+{
+    vs_tracer_close(b->tracer);
+    vs_cursor_close(b->cursor, false);
+    vs_journal_close(b->journal);
+    vs_registry_release(b->registry);
 }
 
 static void trace_once(const bench *b, vs_span_status inner)
@@ -183,6 +192,7 @@ static void what_is_not_kept_leaves_nothing(void)
     for (int i = 0; i < 100; i++)
         trace_once(&b, VS_SPAN_OK);
     CHECK_EQ(lines_of(b.cursor, "vaultscope.trace"), 0);
+    tear_down(&b);
 }
 
 static void an_error_within_keeps_the_trace(void)
@@ -191,6 +201,7 @@ static void an_error_within_keeps_the_trace(void)
     for (int i = 0; i < 100; i++)
         trace_once(&b, i % 10 == 0 ? VS_SPAN_ERROR : VS_SPAN_OK);
     CHECK_EQ(lines_of(b.cursor, "\"message\":\"disk.write\""), 10);
+    tear_down(&b);
 }
 
 static void a_slow_trace_is_kept_and_says_so(void)
@@ -198,6 +209,7 @@ static void a_slow_trace_is_kept_and_says_so(void)
     bench b = set_up(0.0, 1);
     trace_once(&b, VS_SPAN_OK);
     CHECK_EQ(lines_of(b.cursor, "\"reason\":\"slow\""), 1);
+    tear_down(&b);
 }
 
 static void the_rest_is_kept_by_the_share_of_ids(void)
@@ -209,6 +221,7 @@ static void the_rest_is_kept_by_the_share_of_ids(void)
         kept += lines_of(b.cursor, "\"reason\":\"sampled\"");
     }
     CHECK(kept > 1000 - 165 && kept < 1000 + 165); /* six standard deviations */
+    tear_down(&b);
 }
 
 static void a_remote_parent_says_whose_trace_it_is_and_whether_it_is_sampled(void)
@@ -222,6 +235,7 @@ static void a_remote_parent_says_whose_trace_it_is_and_whether_it_is_sampled(voi
     vs_span_start_root(&root, b.tracer, &remote, NAME);
     vs_span_end(&root, VS_SPAN_OK);
     CHECK_EQ(lines_of(b.cursor, "\"parent_span_id\":\"0000000000000123\""), 1);
+    tear_down(&b);
 }
 
 static void a_share_that_is_none_is_refused(void)
@@ -231,6 +245,7 @@ static void a_share_that_is_none_is_refused(void)
     CHECK_EQ(vs_tracer_open(b.journal, &(vs_tracer_options){.rate = 1.5}, &tracer), VS_E_INVALID);
     CHECK_EQ(vs_tracer_open(b.journal, &(vs_tracer_options){.rate = -0.5}, &tracer), VS_E_INVALID);
     CHECK_EQ(vs_tracer_open(b.journal, &(vs_tracer_options){.slow_ns = -1}, &tracer), VS_E_INVALID);
+    tear_down(&b);
 }
 
 int main(void)

@@ -52,9 +52,10 @@ def test_there_is_something_to_check() -> None:
     assert len(TESTS) > 5
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=relative)
+@pytest.mark.parametrize("path", [path for path in PRODUCT if path.suffix != ".pyi"], ids=relative)
 def test_size(path: Path) -> None:
-    """A product file has at most 500 lines: past that it holds more than one noun."""
+    """A product file has at most 500 lines: past that it holds more than one noun. A stub is as long as what
+    it is the contents of."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES_MAX
 
 

@@ -99,6 +99,7 @@ struct vs_series {
     uint64_t sequence; /* when it was listed: a snapshot passes over what came after its own start, so that a series that
                           is removed and made again meanwhile is not seen twice */
     vs_word *state; /* in a file arena: of its record, a vs_record_state; else NULL */
+    struct vs_exemplar_slot *_Atomic exemplars; /* one a bucket, from the first exemplar on; E1 on publication */
     uint32_t hash;
     uint32_t references; /* handles */
     uint32_t labels_size;
@@ -190,6 +191,11 @@ vs_series *vs_series_new(vs_metric *metric, const char *labels, size_t size, uin
 bool vs_series_list(vs_series *series);
 void vs_series_unlist(vs_series *series);
 void vs_series_free(vs_series *series);
+/* exemplar.c. Reads those of a series, which get `row` in the snapshot, into room for one a bucket; returns how many there are. Any
+ * thread. In the child of a fork a slot is emptied that another thread was writing to. */
+size_t vs_exemplars_read(const vs_series *series, size_t row, vs_exemplar *out);
+void vs_exemplars_after_fork(vs_series *series);
+void vs_exemplars_free(vs_series *series);
 /* bind.c. The labels of the overflow series. False: no memory. */
 bool vs_series_overflow_key(const vs_metric *metric, vs_buffer *key);
 /* Cells of a new metric's losses, and its first series: the only one, or the overflow series, so that it is there when nothing

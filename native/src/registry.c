@@ -124,12 +124,22 @@ void vs_registry_leave(vs_registry *registry)
     vs_cold_unlock();
 }
 
+static void empty_broken_exemplars(const vs_registry *registry)
+{
+    for (vs_metric *metric = vs_load_relaxed(&registry->first); metric != NULL; metric = vs_load_relaxed(&metric->next)) {
+        vs_series *series = metric->bound_count != 0 ? vs_load_relaxed(&metric->first) : NULL;
+        for (; series != NULL; series = vs_load_relaxed(&series->next))
+            vs_exemplars_after_fork(series);
+    }
+}
+
 /* In the child of a fork, under both locks. Snapshots of other threads are not under way here any more; a write that another
  * thread had begun will never end, so tallies outside this thread's reach are made whole. */
 void vs_registry_after_fork(void)
 {
     for (vs_registry *registry = open_registries; registry != NULL; registry = registry->next_open) {
         registry->readers = 0;
+        empty_broken_exemplars(registry);
         if (registry->arena->file != NULL)
             continue; /* the other threads live on in the parent, and so do their writes */
         char *mine = vs_stripe_mine(registry->arena->slot);

@@ -62,11 +62,43 @@ static char *write_sum_and_count(const vs_sheet *sheet, char *at, vs_text labels
     return at;
 }
 
-/* Room for all steps of a series, its sum and its count. */
-static bool reserve_steps(const vs_sheet *sheet, vs_text labels, vs_buffer *out)
+/* ` # {trace_id="32 digits",span_id="16"} value seconds`: 63 characters of labels, where OpenMetrics allows 128. */
+#define EXEMPLAR_OPEN " # {trace_id=\""
+#define EXEMPLAR_SPAN "\",span_id=\""
+#define EXEMPLAR_CLOSE "\"} "
+enum {
+    EXEMPLAR_CHARS = sizeof EXEMPLAR_OPEN EXEMPLAR_SPAN EXEMPLAR_CLOSE + 48 + VS_DOUBLE_CHARS + VS_U64_CHARS + 5
+};
+
+static char *write_hex(char *at, uint64_t value)
+{
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[value >> shift & 15];
+    return at;
+}
+
+static char *write_exemplar(const vs_sheet *sheet, char *at, const vs_exemplar *exemplar)
+{
+    at = vs_write(at, EXEMPLAR_OPEN, sizeof EXEMPLAR_OPEN - 1);
+    at = write_hex(write_hex(at, exemplar->trace_high), exemplar->trace_low);
+    at = vs_write(at, EXEMPLAR_SPAN, sizeof EXEMPLAR_SPAN - 1);
+    at = write_hex(at, exemplar->span);
+    at = vs_write(at, EXEMPLAR_CLOSE, sizeof EXEMPLAR_CLOSE - 1);
+    at = vs_write_double(at, vs_sheet_scale(sheet, exemplar->value), false);
+    *at++ = ' ';
+    uint64_t milliseconds = (uint64_t)exemplar->time_ns / 1000000; /* as Prometheus has it */
+    at = vs_write_u64(at, milliseconds / 1000);
+    unsigned rest = (unsigned)(milliseconds % 1000);
+    *at++ = '.';
+    *at++ = (char)('0' + rest / 100);
+    return vs_write(at, vs_digit_pairs + rest % 100 * 2, 2);
+}
+
+/* Room for all steps of a series, with so many exemplars, its sum and its count. */
+static bool reserve_steps(const vs_sheet *sheet, vs_text labels, size_t exemplars, vs_buffer *out)
 {
     size_t line = labels.size + LINE_EXTRA;
-    size_t steps = sheet->step_count * (sheet->sample.size + line) + sheet->tails_size;
+    size_t steps = sheet->step_count * (sheet->sample.size + line) + sheet->tails_size + exemplars * EXEMPLAR_CHARS;
     return vs_buffer_reserve(out, steps + sheet->sum.size + sheet->count.size + 2 * line);
 }
 
@@ -83,7 +115,11 @@ void vs_append_buckets(const vs_sheet *sheet, size_t i, vs_buffer *out)
 {
     const vs_snapshot *snapshot = sheet->snapshot;
     vs_text labels = vs_span_text(snapshot, snapshot->labels[i]);
-    if (!reserve_steps(sheet, labels, out))
+    size_t exemplar_count = 0;
+    const vs_exemplar *exemplars = sheet->options.format == VS_OPENMETRICS_1_0_0 && snapshot->exemplar_count != 0
+                                       ? vs_snapshot_exemplars(snapshot, i, &exemplar_count)
+                                       : NULL;
+    if (!reserve_steps(sheet, labels, exemplar_count, out))
         return;
     char *at = out->data + out->size;
     const char *first_line = at;
@@ -91,8 +127,13 @@ void vs_append_buckets(const vs_sheet *sheet, size_t i, vs_buffer *out)
     size_t first = snapshot->counts_first[i], n = snapshot->counts_len[i], done = 0;
     const uint64_t *counts = n != 0 ? snapshot->counts + snapshot->counts_at[i] : NULL;
     uint64_t total = 0;
+    const vs_exemplar *shown = NULL; /* a bucket without a line leaves its own to the next one */
     for (size_t k = 0; k < sheet->step_count; k++) {
         const vs_step *step = &sheet->steps[k];
+        if (exemplar_count != 0 && exemplars->bucket == k) {
+            shown = exemplars++;
+            exemplar_count--;
+        }
         for (; done < n && first + done < step->end; done++)
             total = vs_hdr_count_add(total, counts[done]);
         if (step->tail.size == 0)
@@ -105,6 +146,10 @@ void vs_append_buckets(const vs_sheet *sheet, size_t i, vs_buffer *out)
         }
         at = vs_write(at, vs_piece_text(sheet, step->tail), step->tail.size);
         at = vs_write_u64(at, total);
+        if (VS_UNLIKELY(shown != NULL)) {
+            at = write_exemplar(sheet, at, shown);
+            shown = NULL;
+        }
         *at++ = '\n';
     }
     if (sum_allowed(sheet, snapshot->numbers[i]))
@@ -126,7 +171,7 @@ void vs_append_quantiles(const vs_sheet *sheet, size_t i, vs_buffer *out)
     const vs_snapshot *snapshot = sheet->snapshot;
     const vs_hdr_config *config = &sheet->metric->hdr;
     vs_text labels = vs_span_text(snapshot, snapshot->labels[i]);
-    if (!reserve_steps(sheet, labels, out))
+    if (!reserve_steps(sheet, labels, 0, out))
         return;
     char *at = out->data + out->size;
     size_t n = snapshot->counts_len[i], done = 0;

@@ -139,6 +139,7 @@ vs_series *vs_series_create(vs_metric *metric, const char *labels, size_t size)
 void vs_series_free(vs_series *series)
 {
     vs_arena_cells_free(series->metric->registry->arena, series->offset, series->metric->cell_bytes);
+    vs_exemplars_free(series);
     free(series);
 }
 

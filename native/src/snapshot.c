@@ -17,7 +17,7 @@ typedef struct column {
 
 typedef struct builder {
     vs_snapshot view; /* first: vs_snapshot_free gets a pointer to it */
-    column metrics, label_names, reals, labels, integers, numbers, counts_at, counts_first, counts_len, counts, text;
+    column metrics, label_names, reals, labels, integers, numbers, counts_at, counts_first, counts_len, counts, exemplars, text;
     vs_process *processes; /* whose gauges are shown */
     size_t process_count;
     uint64_t sequence; /* of the last series or metric to look at */
@@ -95,6 +95,17 @@ static bool widen(builder *b, size_t n)
     wide_size = wide != NULL && scratch != NULL ? n : 0;
     b->failed = b->failed || wide_size == 0;
     return wide_size != 0;
+}
+
+/* Before the counts, so that what an exemplar tells of is in them (MEMORY_MODEL.md). */
+static void add_exemplars(builder *b, const vs_metric *metric, const vs_series *series)
+{
+    if (metric->bound_count == 0 || vs_load_relaxed(&series->exemplars) == NULL) /* relaxed: E2 follows */
+        return;
+    size_t room = metric->bound_count + 1;
+    vs_exemplar *at = append(b, &b->exemplars, room);
+    if (at != NULL)
+        b->exemplars.size -= room - vs_exemplars_read(series, b->labels.size - 1, at);
 }
 
 static void add_tally(builder *b, const vs_metric *metric, const vs_series *series)
@@ -188,6 +199,7 @@ static void add_series(builder *b, const vs_metric *metric, const vs_series *ser
     }
     PUSH(b, labels, vs_span32, keep(b, (vs_text){series->labels, series->labels_size}));
     if (metric->kind == VS_HISTOGRAM || metric->kind == VS_HDR) {
+        add_exemplars(b, metric, series);
         add_tally(b, metric, series);
         return;
     }
@@ -249,6 +261,8 @@ static void publish(builder *b)
     s->counts_len = b->counts_len.data;
     s->counts = b->counts.data;
     s->counts_size = b->counts.size;
+    s->exemplars = b->exemplars.data;
+    s->exemplar_count = b->exemplars.size;
 }
 
 vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out)
@@ -261,6 +275,7 @@ vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapsh
     b->reals.item = b->numbers.item = sizeof(double);
     b->integers.item = b->counts.item = sizeof(uint64_t);
     b->counts_at.item = sizeof(size_t);
+    b->exemplars.item = sizeof(vs_exemplar);
     b->counts_first.item = b->counts_len.item = sizeof(uint32_t);
     b->text.item = 1;
 
@@ -305,7 +320,7 @@ void vs_snapshot_free(vs_snapshot *snapshot)
         return;
     builder *b = (builder *)snapshot;
     column *columns[] = {&b->metrics, &b->label_names, &b->reals,        &b->labels,     &b->integers, &b->numbers,
-                         &b->counts_at, &b->counts_first, &b->counts_len, &b->counts, &b->text};
+                         &b->counts_at, &b->counts_first, &b->counts_len, &b->counts, &b->exemplars, &b->text};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         free(columns[i]->data);
     free(b);
@@ -315,7 +330,7 @@ size_t vs_snapshot_bytes(const vs_snapshot *snapshot)
 {
     const builder *b = (const builder *)snapshot;
     const column *columns[] = {&b->metrics, &b->label_names, &b->reals,        &b->labels,     &b->integers, &b->numbers,
-                               &b->counts_at, &b->counts_first, &b->counts_len, &b->counts, &b->text};
+                               &b->counts_at, &b->counts_first, &b->counts_len, &b->counts, &b->exemplars, &b->text};
     size_t bytes = sizeof *b;
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         bytes += columns[i]->capacity * columns[i]->item;

@@ -53,3 +53,9 @@ cdef inline vs_hdr vs_hdr_of(object metric) except *:
 cdef inline const vs_logger *vs_logger_of(object logger) except NULL:
     """Fields that are bound to it, and its limits, stay in Python."""
     return <const vs_logger *>vs_handle_in(logger, b"vs_logger")
+
+
+cdef inline vs_span_scope vs_scope_of(object span) except *:
+    """Where C's spans below a span of Python's belong; valid as long as that one is open."""
+    capsule = span.capsule()
+    return (<vs_span_scope *>PyCapsule_GetPointer(capsule, b"vs_span_scope"))[0]

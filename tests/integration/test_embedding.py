@@ -73,6 +73,21 @@ def log_all(logger, int times):
             vs_log(log, VS_WARN, "Object stored", vs_field_i64("turn", i), vs_field_text("from", "cython"),
                    vs_field_f64("took", 0.5), vs_field_null("gone"), vs_field_bool("new", True))
     return vs_log_enabled(log, VS_DEBUG), vs_log_enabled(log, VS_WARN)
+
+def span_all(above, int times, bint fail):
+    cdef vs_span_scope scope = vs_scope_of(above)
+    cdef vs_span outer, inner
+    cdef vs_text outer_name, inner_name
+    cdef int i
+    outer_name.data, outer_name.size = "disk.write", 10
+    inner_name.data, inner_name.size = "sync", 4
+    with nogil:
+        for i in range(times):
+            vs_span_start(&outer, &scope, outer_name)
+            vs_span_add(&outer, vs_field_i64("turn", i))
+            vs_span_start(&inner, vs_span_scope_of(&outer), inner_name)
+            vs_span_end(&inner, VS_SPAN_ERROR if fail else VS_SPAN_OK)
+            vs_span_end(&outer, VS_SPAN_PENDING)
 """
 
 USER_SETUP = """
@@ -410,6 +425,49 @@ except TypeError as error:
         "TypeError True",
         "TypeError True",
         "<vaultscope Logger 'cas'> has no vs_counter",
+    ]
+
+
+def test_spans_in_cython(python: Path, user: Path) -> None:
+    """Threads of a Cython module make spans below one of Python's: they are in its trace, under their
+    parents, and an error of theirs keeps it; below a span that is not recorded, or has ended, they are
+    nowhere."""
+    program = """
+import threading
+from vaultscope.signals.tracing import SpanSink, Tracer
+
+class Memory(SpanSink):
+    name, spans = "memory", []
+    def write(self, spans): self.spans.extend(spans)
+
+tracer, sink = Tracer(registry, rate=0.0, max_spans=5000), Memory()
+tracer.add_sink(sink)
+with tracer.span("not kept") as span:
+    user.span_all(span, 3, False)
+with tracer.span("kept") as span, tracer.span("inner") as inner:
+    threads = [threading.Thread(target=user.span_all, args=(inner, 500, True)) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+user.span_all(span, 3, True)
+tracer.enabled = False
+user.span_all(tracer.span("off"), 3, True)
+tracer.close()
+root, *rest = sink.spans
+by_name = {name: [s for s in rest if s["name"] == name] for name in ("inner", "disk.write", "sync")}
+print(root["name"], root["reason"], {name: len(spans) for name, spans in by_name.items()}, len(rest))
+print({s["trace_id"] for s in rest} == {root["trace_id"]}, {s["status"] for s in by_name["sync"]})
+print({s["parent_span_id"] for s in by_name["disk.write"]} == {by_name["inner"][0]["span_id"]})
+print({s["parent_span_id"] for s in by_name["sync"]} == {s["span_id"] for s in by_name["disk.write"]})
+print(sorted(s["attributes"]["turn"] for s in by_name["disk.write"]) == sorted(list(range(500)) * 4))
+print(all(root["start_ns"] <= s["start_ns"] <= root["start_ns"] + root["duration_ns"] for s in rest))
+"""
+    assert user_prints(python, user, program).splitlines() == [
+        "kept error {'inner': 1, 'disk.write': 2000, 'sync': 2000} 4001",
+        "True {'error'}",
+        "True",
+        "True",
+        "True",
+        "True",
     ]
 
 

@@ -265,9 +265,11 @@ def test_promtool_has_no_complaint(registry: Registry, catalogue: bool) -> None:
 
 
 class PrometheusServer:
-    """A Prometheus that scrapes one address every second, with its data under `directory`."""
+    """A Prometheus that scrapes one address every second, with its data under `directory`.
 
-    def __init__(self, directory: Path, target: str) -> None:
+    features: what it is to switch on."""
+
+    def __init__(self, directory: Path, target: str, *features: str) -> None:
         program = debian_program("prometheus")
         version = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True
@@ -291,22 +293,27 @@ class PrometheusServer:
                     f"--storage.tsdb.path={directory / 'data'}",
                     f"--web.listen-address={self._address}",
                     "--log.level=warn",
+                    *(f"--enable-feature={feature}" for feature in features),
                 ],
                 cwd=directory,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
+    def ask(self, what: str, **parameters: str) -> Any:
+        """What the HTTP API answers; None while Prometheus is not up."""
+        address = f"http://{self._address}/api/v1/{what}?{urlencode(parameters)}"
+        try:
+            with urlopen(address, timeout=PATIENCE) as answer:
+                return json.load(answer)["data"]
+        except (URLError, ConnectionError):
+            return None
+
     def series(self) -> Series:
         """The newest value of every series, as the HTTP API tells them; empty while Prometheus is not up."""
-        query = urlencode({"query": '{job="vault"}'})
-        try:
-            with urlopen(f"http://{self._address}/api/v1/query?{query}", timeout=PATIENCE) as answer:
-                result = json.load(answer)["data"]["result"]
-        except (URLError, ConnectionError):
-            return {}
+        data = self.ask("query", query='{job="vault"}')
         found: Series = {}
-        for row in result:
+        for row in data["result"] if data else ():
             labels = row["metric"]
             name = labels.pop("__name__")
             del labels["job"], labels["instance"]

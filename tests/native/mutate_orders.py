@@ -63,6 +63,11 @@ EQUIVALENT = (
         "vs_sum_add(&g.sum_double, vs_double_of(vs_load_acquire",
         "F6, not modelled: sums are exact there, and what was rounded off is 0. As for the sum itself",
     ),
+    (
+        "exemplar.c",
+        "!vs_cas_acquire(&slot->version",
+        "E3, not modelled: of two threads' stores to one word Relacy keeps the order in which they were made",
+    ),
     ("arena.c", "], NULL);", "A1 on closing: there is nothing behind NULL to be seen"),
     (
         "process.c",

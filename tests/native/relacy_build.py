@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parent.parent / "native"
-MODELS = ("tally", "stripe", "lists", "directory", "process", "fold", "ring", "drain")
+MODELS = ("tally", "stripe", "lists", "directory", "process", "fold", "ring", "drain", "exemplar")
 
 # C is read as C++ here: what only C allows is let pass, and warnings are the C compiler's business.
 FLAGS = ("-std=gnu++17", "-w", "-fpermissive", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-pthread")

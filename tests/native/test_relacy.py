@@ -29,6 +29,7 @@ WEAKENED = [
     ("P3: release", "process"),
     ("->epoch, f.epoch + 1)", "fold"),  # F1
     ("&cells[n], 0)", "fold"),  # F3
+    ("E7: acquire", "exemplar"),
 ]
 
 

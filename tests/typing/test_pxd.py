@@ -58,7 +58,7 @@ def c_of(pxd: str) -> str:
 
 def member_of(struct: str, member: str) -> Iterator[str]:
     """C that holds one member of a struct to its declared type."""
-    match = re.fullmatch(r"(.*?[ *])(\w+)(\[\w+\])?", member)
+    match = re.fullmatch(r"(.*?[ *])(\w+)(\[\w*\])?", member)
     assert match, f"cannot read `{member}` in {struct}"
     kind, name, length = match[1].strip(), match[2], match[3] or ""
     yield (

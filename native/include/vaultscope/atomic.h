@@ -26,6 +26,8 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
 #define vs_add_release(p, n) atomic_fetch_add_explicit((p), (n), memory_order_release)
 #define vs_or_relaxed(p, bits) atomic_fetch_or_explicit((p), (bits), memory_order_relaxed)
 #define vs_or_acq_rel(p, bits) atomic_fetch_or_explicit((p), (bits), memory_order_acq_rel)
+#define vs_add_acq_rel(p, n) atomic_fetch_add_explicit((p), (n), memory_order_acq_rel)
+#define vs_exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 #define vs_exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
 #define vs_and_release(p, bits) atomic_fetch_and_explicit((p), (bits), memory_order_release)
 #define vs_cas_acquire(p, expected, desired) \

@@ -6,6 +6,7 @@
 #ifndef VAULTSCOPE_SNAPSHOT_H
 #define VAULTSCOPE_SNAPSHOT_H
 
+#include "exemplar.h"
 #include "registry.h"
 
 typedef struct vs_span32 { /* a string in `text` */
@@ -47,6 +48,9 @@ typedef struct vs_snapshot {
     const uint64_t *counts;
     size_t counts_size;
 
+    const vs_exemplar *exemplars; /* by series, then by bucket; most series have none */
+    size_t exemplar_count;
+
     uint64_t unsettled; /* readings since the registry was opened that did not come to rest: 0 unless a writer was stopped
                            in mid-write */
     uint64_t arena_used, arena_limit; /* bytes of cells, a stripe */
@@ -61,6 +65,8 @@ typedef struct vs_snapshot {
  * file was damaged since it was opened. */
 VS_API vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out);
 VS_API void vs_snapshot_free(vs_snapshot *snapshot);
+/* The exemplars of a series, from the lowest bucket up. NULL: none. Pure. */
+VS_API const vs_exemplar *vs_snapshot_exemplars(const vs_snapshot *snapshot, size_t series, size_t *count);
 /* Bytes the snapshot holds. */
 VS_API size_t vs_snapshot_bytes(const vs_snapshot *snapshot);
 

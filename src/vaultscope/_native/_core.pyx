@@ -10,6 +10,7 @@ from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DecodeUTF8
 from libc.math cimport NAN, isfinite, llrint
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, INT64_MAX
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 cimport cython
 
@@ -34,7 +35,15 @@ include "hdr.pxi"
 include "capsule.pxi"
 include "snapshot.pxi"
 include "registry.pxi"
+include "span_context.pxi"
 include "draft.pxi"
 include "logger.pxi"
 include "journal.pxi"
 include "drain.pxi"
+include "tracer.pxi"
+include "span.pxi"
+include "span_life.pxi"
+include "span_with.pxi"
+include "no_span.pxi"
+include "native_span.pxi"
+include "trace_headers.pxi"

@@ -4,7 +4,7 @@
 # by PyCapsule_GetPointer; its pointer leads into the Python object, which it keeps alive, and so the series and its cells.
 # Rejected: an address as an integer (nothing keeps the cells, nothing checks the kind), and a function exported from this
 # extension by Cython (only Cython can call it, and each build checks its signature against one version of us).
-from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext, PyCapsule_SetDestructor
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCapsule_New, PyCapsule_SetContext, PyCapsule_SetDestructor
 
 
 cdef void let_go(object capsule) noexcept:

@@ -90,3 +90,23 @@ cdef class Histogram(Metric):
     @property
     def sum(self) -> float:
         return self.read()[2]
+
+
+# ---- exemplars ----
+
+cdef inline void after_observation(Metric metric, double value) noexcept:
+    if vs_load_relaxed(&spans_in_use) != 0:
+        OBSERVED(metric, value)
+
+
+cdef PyObject *observed(Metric metric, double value) noexcept:
+    """One value was recorded: if the current span is of a trace that is sampled, the value's bucket remembers both. None."""
+    cdef PyObject *current = NULL
+    # A summary's quantiles take no exemplars.
+    if vs_tuple_size(<PyObject *>metric.family.bounds) != 0 and \
+            vs_context_get(<PyObject *>span_variable, &current) == 0 and current != NULL:
+        if is_context(current) and (<SpanContext>current).sampled:
+            vs_series_exemplar(metric.series, value, (<SpanContext>current).high, (<SpanContext>current).low,
+                               (<SpanContext>current).span)
+        Py_DECREF(current)
+    return vs_none()

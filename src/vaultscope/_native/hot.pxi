@@ -60,6 +60,7 @@ cdef extern from *:
     int METH_FASTCALL
     int METH_KEYWORDS
     int METH_O
+    int METH_NOARGS
     PyObject *vs_none()
     PyObject *vs_pack(PyObject *const *args, Py_ssize_t n)
     bint vs_all_strings(PyObject *const *args, Py_ssize_t n)
@@ -69,6 +70,7 @@ cdef extern from *:
 # "noexcept" here means that nothing is added to what a C function of CPython does: NULL is an error that is set already.
 ctypedef PyObject *(*FastCall)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *) noexcept
 ctypedef PyObject *(*OneArgument)(PyObject *, PyObject *) noexcept
+ctypedef PyObject *(*AfterObservation)(Metric, double) noexcept
 
 
 cdef dict keywords(PyObject *const *args, Py_ssize_t n, PyObject *names):
@@ -205,6 +207,8 @@ cdef PyObject *gauge_step(PyObject *self, PyObject *amount, double sign) except 
 
 cdef PyObject *hot_observe(PyObject *self, PyObject *value) noexcept:
     if vs_float_is_float(value) and vs_histogram_try_observe(&(<Histogram>self).cell, vs_float_value(value)):
+        if vs_load_relaxed(&spans_in_use) != 0:
+            return OBSERVED(<Metric>self, vs_float_value(value))
         return vs_none()
     return SLOW_OBSERVE(self, value)
 
@@ -214,7 +218,9 @@ cdef PyObject *slow_observe(PyObject *self, PyObject *value) except NULL:
     bound(<Metric>self)
     if not read_double(value, &real):
         lose((<Metric>self).family, VS_LOSS_INVALID, TypeError, "not a number")
-    elif not vs_histogram_observe(&(<Histogram>self).cell, real) and (<Metric>self).family.pedantic:
+    elif vs_histogram_observe(&(<Histogram>self).cell, real):
+        after_observation(<Metric>self, real)
+    elif (<Metric>self).family.pedantic:
         raise ValueError(f"{(<Metric>self).family.name}: not a finite number")
     return vs_none()
 
@@ -225,16 +231,21 @@ cdef PyObject *hot_record(PyObject *self, PyObject *value) noexcept:
     cdef long long integer = 0
     if vs_long_is_long(value) and vs_read_compact(value, &integer) and \
             vs_hdr_try_record(&(<HdrHistogram>self).cell, integer):
+        if vs_load_relaxed(&spans_in_use) != 0:
+            return OBSERVED(<Metric>self, <double>integer)
         return vs_none()
     return SLOW_RECORD(self, value)
 
 
 cdef PyObject *slow_record(PyObject *self, PyObject *value) except NULL:
     cdef long long integer = 0
+    cdef bint in_range
     bound(<Metric>self)
-    if read_rounded(<HdrHistogram>self, value, &integer) and not vs_hdr_record(&(<HdrHistogram>self).cell, integer) \
-            and (<Metric>self).family.pedantic:
-        raise ValueError(f"{(<Metric>self).family.name}: {<object>value} is not in 0..{(<HdrHistogram>self).highest}")
+    if read_rounded(<HdrHistogram>self, value, &integer):
+        in_range = vs_hdr_record(&(<HdrHistogram>self).cell, integer)
+        after_observation(<Metric>self, <double>integer)
+        if not in_range and (<Metric>self).family.pedantic:
+            raise ValueError(f"{(<Metric>self).family.name}: {<object>value} is not in 0..{(<HdrHistogram>self).highest}")
     return vs_none()
 
 
@@ -246,6 +257,7 @@ cdef FastCall SLOW_GAUGE_DEC = <FastCall>slow_gauge_dec
 cdef OneArgument SLOW_GAUGE_SET = <OneArgument>slow_gauge_set
 cdef OneArgument SLOW_OBSERVE = <OneArgument>slow_observe
 cdef OneArgument SLOW_RECORD = <OneArgument>slow_record
+cdef AfterObservation OBSERVED = <AfterObservation>observed
 
 
 cdef void install_hot_methods() except *:

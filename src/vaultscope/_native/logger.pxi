@@ -1,39 +1,10 @@
 # Loggers: a call copies its record into the journal's ring, and returns. The methods are installed as those of hot.pxi are.
 from sys import exc_info as current_exception
 
-from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New
-
 LEVELS = tuple([vs_level_name(<vs_level>i).decode() for i in range(VS_LEVELS)])
 
 cdef object MESSAGES_OF = 1024  # messages that a limit tells apart
 
-
-@cython.final
-cdef class SpanContext:
-    """The identity of a span: trace_id (128 bits) and span_id (64 bits), as integers. Records that are logged while it is set in
-    `current_span` carry it."""
-    cdef uint64_t high, low, span
-
-    def __init__(self, trace_id, span_id):
-        self.high = (trace_id >> 64) & 0xFFFFFFFFFFFFFFFF
-        self.low = trace_id & 0xFFFFFFFFFFFFFFFF
-        self.span = span_id
-        vs_store_relaxed(&spans_in_use, 1)
-
-    @property
-    def trace_id(self) -> int:
-        return (<object>self.high << 64) | <object>self.low
-
-    @property
-    def span_id(self) -> int:
-        return self.span
-
-    def __repr__(self):
-        return f"SpanContext({self.trace_id:#034x}, {self.span_id:#018x})"
-
-
-cdef vs_word spans_in_use
-current_span = PyContextVar_New(b"vaultscope.span", NULL)
 
 # The level of a context goes before that of a logger. While no context ever had one, no call looks.
 cdef vs_word context_levels_in_use
@@ -322,8 +293,8 @@ cdef inline void put_draft(Draft *draft, NativeJournal owner, vs_level level) no
     cdef uint64_t high = 0, low = 0, span = 0
     cdef PyObject *value = NULL
     cdef vs_put put
-    if vs_load_relaxed(&spans_in_use) != 0 and vs_context_get(<PyObject *>current_span, &value) == 0 and value != NULL:
-        if vs_type_of(value) == <PyObject *>SpanContext:
+    if vs_load_relaxed(&spans_in_use) != 0 and vs_context_get(<PyObject *>span_variable, &value) == 0 and value != NULL:
+        if is_context(value):
             high, low, span = (<SpanContext>value).high, (<SpanContext>value).low, (<SpanContext>value).span
         Py_DECREF(value)
     vs_log_end(&draft.writer, level, high, low, span)

@@ -196,6 +196,19 @@ cdef extern from "vaultscope.h" nogil:
     uint64_t vs_metric_loss_read(const vs_metric *metric, vs_loss kind)
     vs_status vs_series_read(vs_series *series, uint64_t *counts, vs_tally_totals *totals)
 
+    # exemplar.h
+    ctypedef struct vs_exemplar:
+        size_t series
+        uint32_t bucket
+        double value
+        uint64_t trace_high
+        uint64_t trace_low
+        uint64_t span
+        int64_t time_ns
+    vs_bool vs_series_exemplar(vs_series *series, double value, uint64_t trace_high, uint64_t trace_low, uint64_t span)
+    vs_bool vs_series_exemplar_at(vs_series *series, double value, uint64_t trace_high, uint64_t trace_low, uint64_t span,
+                                  int64_t time_ns)
+
     # snapshot.h
     ctypedef struct vs_span32:
         uint64_t at
@@ -230,6 +243,8 @@ cdef extern from "vaultscope.h" nogil:
         const uint32_t *counts_len
         const uint64_t *counts
         size_t counts_size
+        const vs_exemplar *exemplars
+        size_t exemplar_count
         uint64_t unsettled
         uint64_t arena_used
         uint64_t arena_limit
@@ -238,6 +253,7 @@ cdef extern from "vaultscope.h" nogil:
         uint64_t processes
         uint64_t processes_refused
     vs_status vs_snapshot_take(vs_registry *registry, const vs_text *only, vs_snapshot **out)
+    const vs_exemplar *vs_snapshot_exemplars(const vs_snapshot *snapshot, size_t series, size_t *count)
     void vs_snapshot_free(vs_snapshot *snapshot)
     size_t vs_snapshot_bytes(const vs_snapshot *snapshot)
 
@@ -416,3 +432,46 @@ cdef extern from "vaultscope.h" nogil:
     vs_bool vs_drain_is_open(const vs_journal *journal)
     void vs_cursor_counts(const vs_cursor *cursor, uint64_t *written, uint64_t *missed)
     vs_bool vs_journal_take_drops(vs_journal *journal, uint64_t *drops)
+
+    # id.h
+    uint64_t vs_id_next()
+
+    # span.h
+    ctypedef enum vs_span_status:
+        VS_SPAN_PENDING
+        VS_SPAN_OK
+        VS_SPAN_ERROR
+    ctypedef enum vs_span_kind:
+        VS_SPAN_INTERNAL
+        VS_SPAN_SERVER
+        VS_SPAN_CLIENT
+        VS_SPAN_PRODUCER
+        VS_SPAN_CONSUMER
+    ctypedef struct vs_trace:
+        pass
+    ctypedef struct vs_span_scope:
+        vs_trace *trace
+        uint64_t trace_high
+        uint64_t trace_low
+        uint64_t span
+        vs_bool sampled
+    ctypedef struct vs_span:
+        vs_span_scope scope
+        uint8_t kind
+    ctypedef struct vs_ended_span:
+        vs_ended_span *next
+        uint64_t span
+        uint64_t parent
+        int64_t start_ns
+        int64_t end_ns
+        uint8_t kind
+        uint8_t status
+        uint32_t size
+        char record[]
+    void vs_span_start(vs_span *span, const vs_span_scope *scope, vs_text name)
+    const vs_span_scope *vs_span_scope_of(const vs_span *span)
+    void vs_span_add(vs_span *span, vs_field attribute)
+    void vs_span_end(vs_span *span, vs_span_status status)
+    vs_trace *vs_trace_open(uint32_t spans_max)
+    void vs_trace_release(vs_trace *trace)
+    vs_ended_span *vs_trace_take(vs_trace *trace, vs_bool *failed, uint64_t *lost)

@@ -69,6 +69,13 @@ cdef class NativeSnapshot:
         cdef const uint64_t *at = self.s.counts + self.s.counts_at[self.row(series)]
         return tuple([at[k] for k in range(self.s.counts_len[series])])
 
+    def exemplars(self, size_t series) -> tuple:
+        """The exemplars of a series, from the lowest bucket up: (bucket, value, trace's id, span's id, ns since 1970)."""
+        cdef size_t n = 0
+        cdef const vs_exemplar *at = vs_snapshot_exemplars(self.s, self.row(series), &n)
+        return tuple([(at[k].bucket, at[k].value, f"{at[k].trace_high:016x}{at[k].trace_low:016x}", f"{at[k].span:016x}", at[k].time_ns)
+                      for k in range(n)])
+
     def hdr(self, size_t series, hdr_range) -> HdrCounts:
         """The counts of an HDR series. `hdr_range` is the one of its metric."""
         cdef HdrCounts result = HdrCounts(*hdr_range)

@@ -31,7 +31,9 @@ cdef int record_elapsed(Metric metric, int64_t elapsed_ns) except -1:
     elif metric.family.units_per_ns == 1.0:
         vs_hdr_record(&(<HdrHistogram>metric).cell, elapsed_ns)
     else:
-        vs_hdr_record(&(<HdrHistogram>metric).cell, llrint(elapsed))
+        elapsed = <double>llrint(elapsed)
+        vs_hdr_record(&(<HdrHistogram>metric).cell, <int64_t>elapsed)
+    after_observation(metric, elapsed)
     return 0
 
 

@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # not from typing: see registry.py
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MetricSnapshot", "SeriesSnapshot", "Snapshot"]
+__all__ = ["Exemplar", "MetricSnapshot", "SeriesSnapshot", "Snapshot"]
 
 
 class Snapshot:
@@ -144,6 +144,15 @@ class SeriesSnapshot:
         return self._native.counts(self._row)
 
     @property
+    def exemplars(self) -> tuple[Exemplar, ...]:
+        """Of each bucket that has one, from the lowest up, the exemplar; those of this process alone, also
+        where several share an arena. Raises TypeError for a counter or gauge."""
+        self._want("histogram", "hdr")
+        bounds = (*self.metric.bounds, math.inf)
+        found = self._native.exemplars(self._row)
+        return tuple(Exemplar(bounds[each[0]], *each[1:]) for each in found)
+
+    @property
     def hdr(self) -> HdrCounts:
         """The counts of an HDR series, as a value of their own. Raises TypeError for any other kind."""
         self._want("hdr")
@@ -163,6 +172,26 @@ class SeriesSnapshot:
         if self.metric.kind == "hdr":
             return self.hdr.quantile(quantile)
         return _interpolate(self.metric.bounds, self.counts, quantile)
+
+
+class Exemplar:
+    """A value that a bucket took while a span was current whose trace is sampled: what leads from a slow
+    bucket to a trace. Of those, the bucket's newest, give or take 10 ms.
+
+    `upper_bound`: of the bucket, in the metric's unit, as `value` is; `trace_id` and `span_id`: hexadecimal
+    digits; `time_ns`: when it was observed, in ns since 1970, UTC."""
+
+    __slots__ = ("span_id", "time_ns", "trace_id", "upper_bound", "value")
+
+    def __init__(self, upper_bound: float, value: float, trace_id: str, span_id: str, time_ns: int) -> None:
+        self.upper_bound = upper_bound
+        self.value = value
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.time_ns = time_ns
+
+    def __repr__(self) -> str:
+        return f"<Exemplar {self.value} of trace {self.trace_id}, span {self.span_id}>"
 
 
 def _interpolate(bounds: tuple[float, ...], counts: tuple[int, ...], quantile: float) -> float:

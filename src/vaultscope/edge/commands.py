@@ -20,6 +20,7 @@ from vaultscope.edge.demo_view import TerminalView
 from vaultscope.edge.http import MetricsServer
 from vaultscope.edge.log_command import logs
 from vaultscope.edge.stop import StopSignal
+from vaultscope.edge.trace_command import trace
 from vaultscope.errors import VaultscopeError
 
 DEFAULT_PORT = 9464
@@ -55,6 +56,7 @@ def vaultscope() -> None:
 
 
 vaultscope.add_command(logs)
+vaultscope.add_command(trace)
 
 
 @vaultscope.command()

@@ -76,6 +76,8 @@ bool vs_counter_add_slow(vs_counter, uint64_t) { return true; }
 void vs_counter_read(vs_counter, uint64_t *, double *) {}
 void vs_tally_read(const vs_arena *, uint64_t, size_t, bool, uint64_t *, uint64_t *, vs_tally_totals *) {}
 void vs_tally_mend(vs_tally_block *, size_t, bool) {}
+void vs_exemplars_after_fork(vs_series *) {}
+void vs_exemplars_free(vs_series *) {}
 vs_status vs_hdr_config_init(vs_hdr_config *, int64_t, int64_t, int32_t) { return VS_E_INVALID; }
 bool vs_render_family_name(vs_kind, vs_text name, vs_text, vs_name_form, vs_buffer *out)
 {

@@ -178,6 +178,23 @@ void store(T **at, typename itself<T>::type *value, rl::memory_order order, rl::
     pointers.find(at)->store(value, order, info);
 }
 
+template <bool WEAK, typename T>
+bool compare_exchange(word<T> *at, T *expected, typename itself<T>::type desired, rl::memory_order order, rl::memory_order failed,
+              rl::debug_info_param info)
+{
+    return at->template compare_exchange<WEAK>(expected, desired, order, failed, info);
+}
+
+template <bool WEAK, typename T>
+bool compare_exchange(T **at, T **expected, typename itself<T>::type *desired, rl::memory_order order, rl::memory_order failed,
+              rl::debug_info_param info)
+{
+    void *seen = *expected;
+    bool done = pointers.find(at)->template compare_exchange<WEAK>(&seen, desired, order, failed, info);
+    *expected = static_cast<T *>(seen);
+    return done;
+}
+
 } // namespace model
 
 #define _Atomic(T) model::word<T>
@@ -200,8 +217,8 @@ void store(T **at, typename itself<T>::type *value, rl::memory_order order, rl::
 #define atomic_fetch_or_explicit(p, bits, order) ((p)->fetch_or((bits), order, RL_INFO))
 #define atomic_fetch_and_explicit(p, bits, order) ((p)->fetch_and((bits), order, RL_INFO))
 #define atomic_compare_exchange_strong_explicit(p, expected, desired, order, failed) \
-    ((p)->template compare_exchange<false>((expected), (desired), order, failed, RL_INFO))
+    (model::compare_exchange<false>((p), (expected), (desired), order, failed, RL_INFO))
 #define atomic_compare_exchange_weak_explicit(p, expected, desired, order, failed) \
-    ((p)->template compare_exchange<true>((expected), (desired), order, failed, RL_INFO))
+    (model::compare_exchange<true>((p), (expected), (desired), order, failed, RL_INFO))
 
 #endif

@@ -1,0 +1,130 @@
+"""Decorators that make a span of each call, whatever kind of function it is.
+
+A coroutine's span ends when it is done. A generator's begins with its first step and ends with its last; it
+is the current span while the generator runs, and not while its consumer does.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Any, TypeVar, cast
+
+from vaultscope._native._core import NativeTracer, NoSpan, Span, span_steps
+
+F = TypeVar("F", bound=Callable[..., Any])
+MakeSpan = Callable[[], "Span | NoSpan"]
+
+
+def traced(tracer: NativeTracer, function: F, name: str, options: dict[str, Any]) -> F:
+    """Wraps `function` so that each call is a span of that name."""
+
+    def make() -> Span | NoSpan:
+        return tracer.span(name, **options)
+
+    make()  # refuses options that are none now, not at the first call
+    wrapper: Callable[..., Any]
+    if inspect.iscoroutinefunction(function):
+        wrapper = _coroutine(make, function)
+    elif inspect.isasyncgenfunction(function):
+        wrapper = _async_generator(make, function)
+    elif inspect.isgeneratorfunction(function):
+        wrapper = _generator(make, function)
+        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            wrapper = types.coroutine(wrapper)  # it was one: what is awaited must stay so
+    else:
+        wrapper = _function(make, function)
+    return cast(F, functools.wraps(function)(wrapper))
+
+
+def _function(make: MakeSpan, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with make():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _coroutine(make: MakeSpan, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        with make():
+            return await function(*args, **kwargs)
+
+    return call
+
+
+def _generator(
+    make: MakeSpan, function: Callable[..., Generator[Any, Any, Any]]
+) -> Callable[..., Generator[Any, Any, Any]]:
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        span = make().start()
+        steps = span_steps(span)
+        generator = function(*args, **kwargs)
+        step: Callable[[], Any] = generator.__next__
+        try:
+            while True:
+                try:
+                    with steps:
+                        item = step()
+                except StopIteration as end:
+                    return end.value
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    with steps:
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    step = functools.partial(generator.throw, error)
+                else:
+                    step = generator.__next__ if sent is None else functools.partial(generator.send, sent)
+        except BaseException as error:
+            _fail(span, error)
+            raise
+        finally:
+            span.end()
+
+    return call
+
+
+def _async_generator(
+    make: MakeSpan, function: Callable[..., AsyncGenerator[Any, Any]]
+) -> Callable[..., AsyncGenerator[Any, Any]]:
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        span = make().start()
+        steps = span_steps(span)
+        generator = function(*args, **kwargs)
+        step: Callable[[], Awaitable[Any]] = generator.__anext__
+        try:
+            while True:
+                try:
+                    with steps:
+                        item = await step()
+                except StopAsyncIteration:
+                    return
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    step = functools.partial(generator.athrow, error)
+                else:
+                    step = functools.partial(generator.asend, sent)
+        except BaseException as error:
+            _fail(span, error)
+            raise
+        finally:
+            try:
+                with steps:
+                    await generator.aclose()
+            finally:
+                span.end()
+
+    return call
+
+
+def _fail(span: Span | NoSpan, error: BaseException) -> None:
+    if not isinstance(error, GeneratorExit):
+        span.error(error)

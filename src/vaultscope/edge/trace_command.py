@@ -1,0 +1,198 @@
+"""The command `vaultscope trace`: what is asked for, where it is read, and the exit status."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+import click
+
+from vaultscope.core.json_codec import dumps
+from vaultscope.edge.log_command import DamagedSourceError, NoSuchSourceError, _wants_colour
+from vaultscope.edge.log_source import Source, open_source
+from vaultscope.edge.stop import StopSignal
+from vaultscope.edge.trace_reader import SpanLine, TraceReader, TraceSummary, summarize
+from vaultscope.edge.trace_view import Style, render_list, render_trace
+from vaultscope.errors import VaultscopeError
+
+__all__ = ["trace"]
+
+CANDIDATES_SHOWN = 10
+_UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
+
+
+class NoSuchTraceError(click.ClickException):
+    """There is no trace of that id, or there are several."""
+
+    exit_code = 1
+
+
+def _nanoseconds(context: click.Context, option: click.Parameter, value: str | None) -> int:
+    if value is None:
+        return 0
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([nuµm]?s|m)", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no time: 500us, 10ms, 1.5s, 2m")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, metavar="ID [SOURCE]...")
+@click.option("-v", "--verbose", is_flag=True, help="With attributes, events and links.")
+@click.option("--list", "as_list", is_flag=True, help="All traces, newest first; no ID is given then.")
+@click.option("--errors", is_flag=True, help="With --list: only those with errors.")
+@click.option(
+    "--slower", callback=_nanoseconds, metavar="TIME",
+    help="With --list: only those that took so long, or longer: 500us, 10ms, 1.5s, 2m.",
+)  # fmt: skip
+@click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="With --list: only the newest N.")
+@click.option("--json", "as_json", is_flag=True, help="The spans as lines of JSON; with --list, the traces.")
+def trace(
+    arguments: tuple[str, ...],
+    verbose: bool,
+    as_list: bool,
+    errors: bool,
+    slower: int,
+    lines: int | None,
+    as_json: bool,
+) -> None:
+    """Show a trace as a waterfall: which operation called which, and how long each took.
+
+    ID is the trace's, or its beginning, if no other begins so. A SOURCE is a file of spans as a
+    JsonLinesSpanSink writes it, compressed with gzip or not, or - for standard input; several, of several
+    vaults, are put together. Without any it is the file that VAULTSCOPE_TRACES names.
+
+    A span is marked with ! if it failed, with ~ if it comes from another process whose clock cannot be right.
+    Times are UTC. Colours are for terminals, unless NO_COLOR or FORCE_COLOR say otherwise.
+
+    \b
+    Exit status:
+      0  shown; or nobody reads the output any more
+      1  there is no such trace, or several, or a source could not be read to its end
+      2  wrong usage, such as a SOURCE that is not there
+      4  an arena is damaged
+      130, 143  stopped by Ctrl-C or SIGTERM
+    """
+    if not as_list and (errors or slower or lines is not None):
+        raise click.UsageError("--errors, --slower and --lines go with --list")
+    prefix = "" if as_list else _prefix(arguments)
+    named = arguments if as_list else arguments[1:]
+    paths = named or tuple(filter(None, (os.environ.get("VAULTSCOPE_TRACES"),)))
+    if not paths:
+        raise click.UsageError("no SOURCE is given, and VAULTSCOPE_TRACES names none")
+    stop = StopSignal()
+    with ExitStack() as stack:
+        stack.enter_context(stop.listening())
+        reader = TraceReader([_opened(stack, path, stop) for path in dict.fromkeys(paths)], stopped=stop)
+        if as_list:
+            found = summarize(reader.spans())
+            shown = [each for each in found if each.duration_ns >= slower and (each.errors or not errors)]
+            output = _listed(shown[:lines], as_json=as_json)
+        else:
+            output = _shown(
+                _only(reader.find(prefix), prefix, paths, reader), as_json=as_json, verbose=verbose
+            )
+        if stop.number is None:
+            _write(output)
+    _tell(reader)
+    if stop.number is not None:
+        sys.exit(128 + stop.number)
+    sys.exit(1 if reader.errors else 0)
+
+
+def _prefix(arguments: tuple[str, ...]) -> str:
+    if not arguments:
+        raise click.UsageError("no ID is given, nor --list")
+    prefix = arguments[0].replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{1,32}", prefix):
+        raise click.UsageError(f"{arguments[0]!r} is no ID: up to 32 hexadecimal digits")
+    return prefix
+
+
+def _opened(stack: ExitStack, path: str, stop: StopSignal) -> Source:
+    try:
+        source = open_source(path, follow=False, notice=_notice, stopped=stop)
+    except OSError as error:
+        raise NoSuchSourceError(f"{path} cannot be read: {error.strerror}") from None
+    except VaultscopeError as error:
+        raise DamagedSourceError(str(error)) from None
+    stack.callback(source.close)
+    return source
+
+
+def _only(
+    found: dict[str, list[SpanLine]], prefix: str, paths: Iterable[str], reader: TraceReader
+) -> list[SpanLine]:
+    """The spans of the one trace that was found. Raises NoSuchTraceError."""
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if reader.stopped():
+        return []
+    _tell(reader)
+    if not found:
+        raise NoSuchTraceError(f"no trace begins with {prefix} in {', '.join(paths)}")
+    candidates = sorted(found)[:CANDIDATES_SHOWN]
+    more = f"\n  and {len(found) - len(candidates)} more" if len(found) > len(candidates) else ""
+    raise NoSuchTraceError(f"{len(found)} traces begin with {prefix}:\n  " + "\n  ".join(candidates) + more)
+
+
+def _shown(spans: list[SpanLine], *, as_json: bool, verbose: bool) -> Iterable[bytes]:
+    if as_json or not spans:
+        return (span.line for span in spans)
+    encoding = sys.stdout.encoding or "ascii"
+    return (line.encode(encoding, "backslashreplace") for line in render_trace(spans, _style(verbose)))
+
+
+def _listed(traces: list[TraceSummary], *, as_json: bool) -> Iterable[bytes]:
+    if as_json:
+        return (
+            dumps(
+                {
+                    "trace_id": each.trace_id,
+                    "name": each.name,
+                    "start_ns": each.start_ns,
+                    "duration_ns": each.duration_ns,
+                    "spans": each.spans,
+                    "errors": each.errors,
+                }
+            )
+            for each in traces
+        )
+    encoding = sys.stdout.encoding or "ascii"
+    return (line.encode(encoding, "backslashreplace") for line in render_list(traces, _style(False)))
+
+
+def _style(verbose: bool) -> Style:
+    try:
+        "█▏…µ".encode(sys.stdout.encoding or "ascii")
+        ascii_only = False
+    except UnicodeEncodeError:
+        ascii_only = True
+    width = shutil.get_terminal_size((100, 24)).columns
+    return Style(width, _wants_colour(), ascii_only, verbose)
+
+
+def _write(lines: Iterable[bytes]) -> None:
+    out = sys.stdout.buffer
+    try:
+        for line in lines:
+            out.write(line + b"\n")
+        out.flush()
+    except BrokenPipeError:
+        # Python flushes it once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(reader: TraceReader) -> None:
+    for error in reader.errors:
+        _notice(error)
+    if reader.odd:
+        _notice(f"{reader.odd} {'line was no span' if reader.odd == 1 else 'lines were no spans'}")
+
+
+def _notice(text: str) -> None:
+    click.echo(f"vaultscope trace: {text}", err=True)

@@ -1,0 +1,169 @@
+"""Spans out of lines of JSON, and the traces that they belong to.
+
+What is read may be anything: another program's lines, a file that was cut, a span that somebody made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+from vaultscope.core.json_codec import loads
+from vaultscope.edge.log_source import Source, SourceError
+
+__all__ = ["SpanLine", "TraceReader", "TraceSummary", "summarize"]
+
+TIME_NS_MAX = 1 << 63
+
+
+@dataclass(slots=True)
+class SpanLine:
+    """A span that was read.
+
+    line: as it was, without the newline.
+    origin: who says it: the vault that the line names, else the source.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    start_ns: int
+    duration_ns: int
+    failed: bool
+    origin: str
+    record: dict[str, Any]
+    line: bytes
+
+    @property
+    def end_ns(self) -> int:
+        """When it ended, in ns since 1970."""
+        return self.start_ns + self.duration_ns
+
+    @property
+    def is_local_root(self) -> bool:
+        """Whether its trace, or its process's part of it, begins with it."""
+        return "reason" in self.record or not self.parent_span_id
+
+
+@dataclass(slots=True)
+class TraceSummary:
+    """What a list says of a trace. name: of the span that began first."""
+
+    trace_id: str
+    start_ns: int
+    end_ns: int = 0
+    name: str = ""
+    has_beginning: bool = False
+    spans: int = 0
+    errors: int = 0
+
+    @property
+    def duration_ns(self) -> int:
+        """From the first span's beginning to the last one's end."""
+        return self.end_ns - self.start_ns
+
+    def add(self, span: SpanLine) -> None:
+        """Counts a span of the trace."""
+        begins = not span.parent_span_id
+        if (begins, -span.start_ns) > (self.has_beginning, -self.start_ns) or not self.spans:
+            self.name, self.has_beginning = span.name, begins
+        self.start_ns = min(self.start_ns, span.start_ns)
+        self.end_ns = max(self.end_ns, span.end_ns)
+        self.spans += 1
+        self.errors += span.failed
+
+
+@dataclass(slots=True)
+class TraceReader:
+    """Reads sources, each once.
+
+    stopped: whether to read no further.
+    odd: how many lines were no spans.
+    errors: what went wrong with which source.
+    """
+
+    sources: Iterable[Source]
+    stopped: Callable[[], bool] = bool
+    odd: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def spans(self, containing: bytes = b"") -> Iterator[SpanLine]:
+        """All spans, in the order in which they lie there. containing: passes over lines without these bytes
+        unread, whatever they are."""
+        for source in self.sources:
+            for line in self._lines(source):
+                if self.stopped():
+                    return
+                if not line or line.isspace() or containing not in line:
+                    continue
+                span = _read(line, source.name)
+                if span is None:
+                    self.odd += 1
+                else:
+                    yield span
+
+    def find(self, prefix: str) -> dict[str, list[SpanLine]]:
+        """The traces whose id begins so, by id. Of the second and later ones only the first span: that there
+        are several is all that is to be known."""
+        found: dict[str, list[SpanLine]] = {}
+        for span in self.spans(prefix.encode()):
+            if not span.trace_id.startswith(prefix):
+                continue
+            spans = found.setdefault(span.trace_id, [])
+            if len(found) == 1 or not spans:
+                spans.append(span)
+        return found
+
+    def _lines(self, source: Source) -> Iterator[bytes]:
+        try:
+            yield from source.lines()
+            yield source.rest()
+        except SourceError as error:
+            self.errors.append(str(error))
+
+
+def summarize(spans: Iterable[SpanLine]) -> list[TraceSummary]:
+    """The traces, the newest first."""
+    traces: dict[str, TraceSummary] = {}
+    for span in spans:
+        trace = traces.get(span.trace_id)
+        if trace is None:
+            trace = traces[span.trace_id] = TraceSummary(span.trace_id, span.start_ns, span.end_ns)
+        trace.add(span)
+    return sorted(traces.values(), key=lambda trace: trace.start_ns, reverse=True)
+
+
+def _read(line: bytes, source: str) -> SpanLine | None:
+    """None: it is no span."""
+    try:
+        record = loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    trace_id, span_id = record.get("trace_id"), record.get("span_id")
+    start_ns, duration_ns = record.get("start_ns"), record.get("duration_ns")
+    parent, vault = record.get("parent_span_id") or "", record.get("vault")
+    if not (isinstance(trace_id, str) and isinstance(span_id, str) and isinstance(parent, str)):
+        return None
+    if not (trace_id and span_id and _is_time(start_ns) and _is_time(duration_ns)):
+        return None
+    name = record.get("name")
+    return SpanLine(
+        trace_id,
+        span_id,
+        parent,
+        name if isinstance(name, str) else "",
+        start_ns,
+        max(0, duration_ns),
+        record.get("status") == "error",
+        vault if isinstance(vault, str) and vault else source,
+        record,
+        line,
+    )
+
+
+def _is_time(value: Any) -> TypeGuard[int]:
+    return type(value) is int and -TIME_NS_MAX < value < TIME_NS_MAX

@@ -1,0 +1,394 @@
+"""Tracing: what belongs to one operation, in one process and across several.
+
+A span is begun and ended in C. When the first span of a trace in this process ends, its local root, the
+tracer decides about all of them: a trace with an error is kept, a slow one is, and of the others a share;
+the rest is gone without a trace of it. What is kept goes to the sinks, each of which has a thread of its
+own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+import warnings
+from contextlib import suppress
+from weakref import WeakSet
+
+from vaultscope._native._core import (
+    Counter,
+    NativeTracer,
+    NoSpan,
+    Span,
+    SpanQueue,
+    SpanRule,
+    enter_sink_thread,
+    kept_records,
+    spans_after_fork,
+    with_span_method,
+)
+from vaultscope._native.traced import traced
+from vaultscope.core.registry import Registry, default_registry
+from vaultscope.errors import DeclarationError
+
+__all__ = ["SpanSink", "Tracer", "default_tracer"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+_TURN = 0.05  # seconds that a sink waits for more
+_BACK_OFF = (0.05, 5.0)
+_GRACE = 0.5
+_PATIENCE = 5.0  # for what a tracer leaves that is dropped unclosed
+_BATCH_SPANS = 512
+_SLOW_MS_MAX = 1e9
+_RATE = 0.1
+
+
+class SpanSink:
+    """Where traces go that are kept. Subclass it and write `write`; `name` must be unique in the tracer.
+    All but flush and close is called in the sink's own thread."""
+
+    name: str
+
+    def write(self, spans: Sequence[Mapping[str, Any]]) -> None:
+        """Takes spans, as `Span.as_dict` makes them with `"reason"` added, those of one trace one after the
+        other and its local root first: all or none of them. What it raises is counted, and the same spans
+        are given again, after 50 ms at first and 5 s at last."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Makes sure of what was written. Any thread."""
+
+    def close(self) -> None:
+        """After the last write."""
+
+    def after_fork(self) -> None:
+        """In the child of a fork, before it is used there: its threads, and who held its locks, are gone."""
+
+
+class _SinkThread(threading.Thread):
+    """Takes traces from their queue to a sink, until it is stopped."""
+
+    def __init__(self, sink: SpanSink, spans_max: int, missed: Counter, errors: Counter) -> None:
+        super().__init__(name=f"vaultscope-trace {sink.name}", daemon=True)
+        self.sink = sink
+        self.queue = SpanQueue(spans_max, missed.labels(sink.name))
+        self.is_whole = False
+        """Whether it has ended, and nothing was left."""
+        self._errors = errors.labels(sink.name)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._end = 0
+        self._deadline = 0.0
+
+    def run(self) -> None:
+        """The thread. It clears up after itself: one that hung when it was stopped does so when it comes
+        back."""
+        enter_sink_thread()
+        back_off = 0.0
+        while not self._stopping:
+            if self._step():
+                back_off = 0.0 if self._is_left(self.queue.added) else _TURN
+            else:
+                back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
+            if back_off:
+                self._wake.wait(back_off)
+                self._wake.clear()
+        while self._is_left(self._end) and time.monotonic() < self._deadline:
+            if not self._step():
+                time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
+        self.is_whole = self._finish()
+
+    def _step(self) -> bool:
+        try:
+            batch = self.queue.take(_BATCH_SPANS)
+            if batch:
+                self.sink.write([record for kept in batch for record in kept_records(kept)])
+                batch.clear()
+                self.queue.settle()
+        except BaseException:  # SystemExit, too: nobody would come for what is left
+            self._errors.inc()
+            return False
+        return True
+
+    def _is_left(self, end: int) -> bool:
+        """Whether there is anything of the first `end` spans."""
+        return self.queue.done < end
+
+    def _finish(self) -> bool:
+        is_whole = not self._is_left(self._end)
+        while self.queue.take(_BATCH_SPANS):
+            self.queue.drop()
+        try:
+            self.sink.close()
+        except BaseException:
+            self._errors.inc()
+            is_whole = False
+        return is_whole
+
+    def flush(self, deadline: float) -> bool:
+        """Waits until the sink has what is in the queue now. False: not in that time, or it failed."""
+        end = self.queue.added
+        pause = threading.Event()
+        while self._is_left(end):
+            if time.monotonic() >= deadline or not self.is_alive():
+                return False
+            self._wake.set()
+            pause.wait(0.002)
+        try:
+            self.sink.flush()
+        except Exception:
+            self._errors.inc()
+            return False
+        return True
+
+    def stop(self, timeout: float) -> None:
+        """Has what was kept so far written, for as long as the time allows, and ends. Returns at once."""
+        self._deadline = time.monotonic() + timeout
+        self._end = self.queue.added
+        self._stopping = True
+        self._wake.set()
+
+
+@with_span_method
+class Tracer(NativeTracer):
+    """Makes spans, and gives the traces that are kept to its sinks.
+
+    registry: whose metrics say what became of the traces. None: the default one.
+    rate: the share of traces that is kept though nothing was wrong with them: 0 to 1. It is decided by the
+    trace's
+        id, so that all vaults decide alike; of a trace that came from another process its flag says it.
+    slow_ms: how long a local root must have taken for its trace to be kept; None: never for that.
+    rules: for single operations: name of the local root to {"rate": ..., "slow_ms": ...}; what is not there
+    is as above. max_traces: that are open at a time; beyond it a trace has ids, and is kept only if it
+    fails or is slow, without
+        its inner spans. max_spans: inner spans a trace; max_attributes: attributes, events, links a span.
+    queue_spans: that wait for each sink. What finds no room is counted.
+    enabled: False: spans that do nothing.
+
+    Thread-safe. Raises DeclarationError. Source: memo, Tracing, Trace Sampling.
+    """
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        *,
+        rate: float = _RATE,
+        slow_ms: float | None = None,
+        rules: Mapping[str, Mapping[str, float]] | None = None,
+        max_traces: int = 10_000,
+        max_spans: int = 512,
+        max_attributes: int = 128,
+        queue_spans: int = 20_000,
+        enabled: bool = True,
+    ) -> None:
+        for what, limit in (
+            ("max_traces", max_traces),
+            ("max_spans", max_spans),
+            ("max_attributes", max_attributes),
+            ("queue_spans", queue_spans),
+        ):
+            if type(limit) is not int or not 0 < limit < 2**31:
+                raise DeclarationError(f"{what} is an integer above 0, got {limit!r}")
+        self.registry = default_registry() if registry is None else registry
+        self._queue_spans = queue_spans
+        self._threads: dict[str, _SinkThread] = {}
+        self._lock = threading.Lock()
+        traces = self._counter(
+            "vaultscope.trace.traces", "Traces whose local root ended, by what became of them", "decision"
+        )
+        usual = {"rate": rate, "slow_ms": slow_ms}
+        super().__init__(
+            _rule("", usual),
+            {name: _rule(name, {**usual, **rule}) for name, rule in (rules or {}).items()},
+            (
+                self._counter("vaultscope.trace.spans", "Spans that ended"),
+                (traces.labels("sampled"), traces.labels("slow"), traces.labels("error")),
+                traces.labels("dropped"),
+                self._counter("vaultscope.trace.evicted", "Traces that began while too many were open"),
+                self._counter("vaultscope.trace.spans.lost", "Spans that their trace had no room for"),
+                self._counter("vaultscope.trace.abandoned", "Traces whose local root was never ended"),
+            ),
+            max_traces,
+            max_spans,
+            max_attributes,
+        )
+        self.enabled = enabled
+        _open_tracers.add(self)
+
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        return self.registry._declare(Counter, "counter", name, help, labels, "", 1000, internal=True)
+
+    # ---- spans ----
+
+    def start(self, name: str, /, **options: Any) -> Span | NoSpan:
+        """A span that has begun and is not the current one; end it with `end()`. Options as for `span`."""
+        return self.span(name, **options).start()
+
+    def traced(self, name: str | F | None = None, /, **options: Any) -> Any:
+        """Decorates a function, coroutine, generator or asynchronous generator: each call is a span, named
+        after the function unless a name is given. Options as for `span`."""
+        if callable(name):
+            return traced(self, name, _name_of(name), options)
+
+        def decorate(function: F) -> F:
+            return traced(self, function, _name_of(function) if name is None else name, options)
+
+        return decorate
+
+    # ---- sinks ----
+
+    @property
+    def sinks(self) -> tuple[SpanSink, ...]:
+        """In the order in which they were added."""
+        return tuple(thread.sink for thread in list(self._threads.values()))
+
+    def add_sink(self, sink: SpanSink) -> None:
+        """Gives the sink what is kept from now on. Raises DeclarationError if there is one of that name."""
+        with self._lock:
+            if sink.name in self._threads:
+                raise DeclarationError(f"there is a trace sink {sink.name!r} already")
+            self._threads[sink.name] = thread = self._thread(sink)
+            thread.start()
+            self._send()
+
+    def _thread(self, sink: SpanSink) -> _SinkThread:
+        missed = self._counter("vaultscope.trace.missed", "Spans that a sink has missed", "sink")
+        errors = self._counter("vaultscope.trace.sink.errors", "How often a trace sink has failed", "sink")
+        return _SinkThread(sink, self._queue_spans, missed, errors)
+
+    def _send(self) -> None:
+        self.send_to(tuple(thread.queue for thread in self._threads.values()))
+
+    def remove_sink(self, sink: SpanSink, timeout: float = 5.0) -> bool:
+        """Writes what is left, for `timeout` seconds at most, and closes the sink. False: something was
+        left. Raises DeclarationError if it is not there."""
+        with self._lock:
+            thread = self._threads.get(sink.name)
+            if thread is None or thread.sink is not sink:
+                raise DeclarationError(f"no such trace sink: {sink.name!r}")
+            del self._threads[sink.name]
+            self._send()
+        return _end([thread], timeout)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Waits until every sink has what was kept before. False: not in that time, or a sink failed."""
+        deadline = time.monotonic() + timeout
+        flushed = [thread.flush(deadline) for thread in list(self._threads.values())]
+        return all(flushed)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Writes what is left, for `timeout` seconds at most, and closes all sinks. False: something was
+        left."""
+        with self._lock:
+            threads = list(self._threads.values())
+            self._threads.clear()
+            self._send()
+        return _end(threads, timeout)
+
+    def __del__(self) -> None:
+        for thread in getattr(self, "_threads", {}).values():
+            thread.stop(_PATIENCE)
+
+    def _renew(self) -> None:
+        """In the child of a fork: its threads are gone, and what waited is the parent's to write."""
+        self._lock = threading.Lock()
+        self.renew()
+        for name, old in list(self._threads.items()):
+            with suppress(Exception):
+                old.sink.after_fork()
+            self._threads[name] = thread = self._thread(old.sink)
+            thread.start()
+        self._send()
+
+
+def _end(threads: list[_SinkThread], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.stop(timeout)
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
+    # One that hangs is a daemon: it ends with the process, if not before.
+    return all(thread.is_whole for thread in threads)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _rule(name: str, rule: Mapping[str, float | None]) -> SpanRule:
+    where = f"the rule of {name!r}" if name else "the tracer"
+    unknown = set(rule) - {"rate", "slow_ms"}
+    if unknown:
+        raise DeclarationError(f"{where} has rate and slow_ms, not {', '.join(sorted(map(str, unknown)))}")
+    rate, slow_ms = rule["rate"], rule["slow_ms"]
+    if not isinstance(rate, (int, float)) or not 0.0 <= rate <= 1.0:
+        raise DeclarationError(f"{where}: a rate is from 0 to 1, got {rate!r}")
+    if slow_ms is None:
+        return SpanRule(rate)
+    if not isinstance(slow_ms, (int, float)) or not 0.0 < slow_ms <= _SLOW_MS_MAX:
+        raise DeclarationError(f"{where}: slow_ms is above 0, or None, got {slow_ms!r}")
+    return SpanRule(rate, max(1, round(slow_ms * 1e6)))
+
+
+# ---- the default tracer ----
+
+_open_tracers: WeakSet[Tracer] = WeakSet()
+_default: Tracer | None = None
+_default_lock = threading.Lock()
+
+
+def default_tracer() -> Tracer:
+    """The process's tracer, made at first use; it keeps the share that VAULTSCOPE_TRACE_RATE says, or a
+    tenth."""
+    global _default
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                _default = Tracer(rate=_rate_of(os.environ.get("VAULTSCOPE_TRACE_RATE") or str(_RATE)))
+    return _default
+
+
+def _rate_of(text: str) -> float:
+    """A wrong one must not end the operation that is the first to be traced."""
+    with suppress(ValueError):
+        if 0.0 <= float(text) <= 1.0:
+            return float(text)
+    warnings.warn(f"VAULTSCOPE_TRACE_RATE is from 0 to 1, not {text!r}: {_RATE} it is", RuntimeWarning)
+    return _RATE
+
+
+def _close_all() -> None:
+    for tracer in list(_open_tracers):
+        tracer.close()
+
+
+def _after_fork() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()
+    spans_after_fork()
+    for tracer in list(_open_tracers):
+        tracer._renew()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:  # what is to be done at the end is forgotten after this, so it is said later
+        util.register_after_fork(_open_tracers, _close_with_multiprocessing)
+
+
+def _close_with_multiprocessing(_: object = None) -> None:
+    """The children of multiprocessing leave without atexit."""
+    sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+if "multiprocessing.util" in sys.modules and sys.modules["multiprocessing.process"].parent_process():
+    _close_with_multiprocessing()

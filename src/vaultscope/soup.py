@@ -1,0 +1,42 @@
+"""The soup: observability data stored by its content, bounded, and found again.
+
+    from vaultscope.soup import SqliteSoup, attr
+
+    soup = SqliteSoup("vault.soup")
+    address = soup.put({"level": "error"}, type="log-entry", attributes={"level": "error"})
+    for found in soup.query(attr("level") == "error", type="log-entry", since="24h", order="-created"):
+        print(found.created_ns, soup.get(found.address))
+
+The names below are public.
+"""
+
+from __future__ import annotations
+
+from vaultscope.core.soup import (
+    DAY,
+    GcReport,
+    NewObject,
+    Results,
+    Soup,
+    SoupObject,
+    SoupStats,
+    TypeStats,
+)
+from vaultscope.core.soup_query import Attr, Condition, attr, matches
+from vaultscope.edge.soup_sqlite import SqliteSoup
+
+__all__ = [
+    "DAY",
+    "Attr",
+    "Condition",
+    "GcReport",
+    "NewObject",
+    "Results",
+    "Soup",
+    "SoupObject",
+    "SoupStats",
+    "SqliteSoup",
+    "TypeStats",
+    "attr",
+    "matches",
+]

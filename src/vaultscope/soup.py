@@ -23,6 +23,7 @@ from vaultscope.core.soup import (
     TypeStats,
 )
 from vaultscope.core.soup_query import Attr, Condition, attr, matches
+from vaultscope.core.soup_text import parse_condition
 from vaultscope.edge.soup_sqlite import SqliteSoup
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "TypeStats",
     "attr",
     "matches",
+    "parse_condition",
 ]

@@ -35,7 +35,9 @@ __all__ = [
     "address_of",
     "as_content",
     "check_address",
+    "check_pinner",
     "check_type",
+    "check_types",
     "moment_ns",
 ]
 
@@ -301,6 +303,23 @@ def check_type(name: object) -> str:
     raise DeclarationError(
         f"a type is up to 64 letters, digits and any of ._:/- between them, such as log-entry, not {name!r}"
     )
+
+
+def check_types(type: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The types that a query is given, each once; empty: any. Raises DeclarationError."""
+    if type is None:
+        return ()
+    names = (type,) if isinstance(type, str) else tuple(type)
+    if not 1 <= len(names) <= 32:
+        raise DeclarationError(f"a query is of 1 to 32 types, not {len(names)}")
+    return tuple(dict.fromkeys(map(check_type, names)))
+
+
+def check_pinner(by: object) -> str:
+    """Raises DeclarationError for what names nobody."""
+    if isinstance(by, str) and 1 <= len(by) <= 256 and by.isprintable():
+        return by
+    raise DeclarationError(f"who pins is named by 1 to 256 printable characters, not {by!r:.300}")
 
 
 def moment_ns(moment: Moment, now_ns: int) -> int:

@@ -49,7 +49,8 @@ def scalar_of(value: object) -> str | int | float | bool | None:
     if isinstance(value, int) and int(value) in _INTEGERS:
         return int(value)
     raise DeclarationError(
-        f"an attribute is text, a finite number of 64 bits, a boolean, None, or a list of those, not {value!r}"
+        "an attribute is text, a finite number of 64 bits, a boolean, None, or a list of those, "
+        f"not {value!r:.200}"
     )
 
 

@@ -5,7 +5,8 @@
     (attr("level") == "error") & (attr("bytes") > 4096) | ~attr("trace_id").exists()
 
 A name is an attribute's, but for five that are the object's own: type, created, expires, size and address
-(created and expires in nanoseconds since 1970). An attribute that is called like one of those is
+(created and expires in nanoseconds since 1970; they are compared with a datetime, or with text such as "24h",
+too). An attribute that is called like one of those is
 `attr("attr.size")`.
 
 A comparison holds only between values of one kind: numbers, text, booleans, None. With a value of another
@@ -19,12 +20,14 @@ from __future__ import annotations
 
 import operator
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from vaultscope.core.soup import SoupObject
+from vaultscope.core.soup import SoupObject, moment_ns
 from vaultscope.core.soup_attributes import check_name, scalar_of
 from vaultscope.errors import DeclarationError
 
@@ -78,6 +81,9 @@ class Name:
         return ... if value is None else value
 
 
+_MOMENTS = (Name("created", True), Name("expires", True))
+
+
 class Condition:
     """What may hold for an object. Combine with `&`, `|` and `~`; Python's `and`, `or` and `not` cannot."""
 
@@ -107,7 +113,7 @@ class Compare(Condition):
 
 @dataclass(frozen=True, slots=True)
 class Like(Condition):
-    """The text matches the pattern as a whole: % is any text, _ one character, \\ takes their meaning away."""
+    """The text matches as a whole: % is any text, _ one character, a backslash takes their meaning away."""
 
     name: Name
     pattern: str
@@ -192,6 +198,8 @@ class Attr:
         """`name op value`. Raises DeclarationError for a value that cannot be compared so."""
         if op not in ORDERS:
             raise DeclarationError(f"a comparison is one of {' '.join(ORDERS)}, not {op!r}")
+        if self._name in _MOMENTS and isinstance(value, (str, datetime)):
+            value = moment_ns(value, time.time_ns())
         scalar = scalar_of(value)
         if op not in ("=", "!=") and (scalar is None or isinstance(scalar, bool)):
             raise DeclarationError(f"{scalar} is neither less nor more than anything")
@@ -221,7 +229,7 @@ class Attr:
 
 
 def attr(name: str) -> Attr:
-    """The attribute of that name, or the field: see above. Raises DeclarationError for a name that is none."""
+    """The attribute of that name, or the field. Raises DeclarationError for a name that is none."""
     return Attr(name)
 
 

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
@@ -61,14 +61,23 @@ class SoupFile:
     durability: "process": what was written outlives the process, however it ends; "power": the machine's
         failure, too, at the price of an fsync for each transaction.
     busy_seconds: how long to wait for other processes that write.
+    failed: told of each failure, by "read" or "write".
 
     Raises StorageError: it cannot be opened, or is not a soup's; DamagedError.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, durability: str, busy_seconds: float) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: str,
+        busy_seconds: float,
+        failed: Callable[[str], None],
+    ) -> None:
         self.path = os.path.abspath(os.fspath(path))
         self._synchronous = _SYNCHRONOUS[durability]
         self._busy_seconds = busy_seconds
+        self._failed = failed
         self._is_closed = False
         self._identity: tuple[int, int] | None = None
         self._unusable = ""
@@ -143,7 +152,7 @@ class SoupFile:
             raise StorageError(f"{self.path}: a database, but not a soup's")
         elif version != SCHEMA_VERSION:
             raise StorageError(
-                f"{self.path}: a soup of version {version}, which this vaultscope ({SCHEMA_VERSION}) cannot read"
+                f"{self.path}: a soup of version {version}; this vaultscope reads version {SCHEMA_VERSION}"
             )
 
     def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
@@ -179,11 +188,17 @@ class SoupFile:
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
+                self._failed("write")
                 self._drop_writer()  # whatever state it is in, the next one begins afresh
                 raise error_of(error, self.path) from error
             finally:
                 if connection is self._writer and connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def checkpoint(self) -> None:
+        """Has the log brought into the file, as far as nobody is in the way: then it can shrink."""
+        with self._lock, suppress(sqlite3.Error):
+            self._open_writer().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """What a query finds, read at once. Raises StorageError, DamagedError."""
@@ -195,6 +210,7 @@ class SoupFile:
                 was_interrupted = self._is_forking
                 self._give_back(connection, is_sound=False)
                 if not was_interrupted:
+                    self._failed("read")
                     raise error_of(error, self.path) from error
             else:
                 self._give_back(connection)

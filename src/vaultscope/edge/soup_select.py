@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaultscope.core.soup_query import All, Compare, Condition, Name
-from vaultscope.edge.soup_sql import Sql, SqliteDialect, constant, translate
+from vaultscope.edge.soup_sql import Sql, joined, translate
+from vaultscope.edge.soup_sqlite_sql import SqliteDialect, constant
 from vaultscope.edge.soup_token import Order
 
 __all__ = ["COLUMNS", "Wanted", "index_sql", "select_count", "select_page"]
@@ -46,14 +47,15 @@ def index_sql(name: Name) -> str:
 def select_page(wanted: Wanted, order: Order, key: tuple[Any, ...] | None, limit: int) -> Sql:
     """Rows of COLUMNS and, last, the key that they are sorted by; those behind `key`. Of several types, the
     first so many of each are merged: each is read in the order of its index."""
-    selects = [_select_one(wanted, name, order, key, limit) for name in (wanted.types or [None])]
+    types = wanted.types or (None,)
+    selects = [_select_one(wanted, name, order, key, limit) for name in types]
     if len(selects) == 1:
         return selects[0]
-    text = " UNION ALL ".join(f"SELECT * FROM ({one})" for one, _ in selects)
+    text, values = joined(" UNION ALL ", [(f"SELECT * FROM ({one})", values) for one, values in selects])
     columns = ["created_ns", "id"] if order.name is None else ["sort_key", "created_ns", "id"]
     direction = " DESC" if order.is_backwards else ""
     by = ", ".join(column + direction for column in columns)
-    return f"{text} ORDER BY {by} LIMIT ?", [*(each for _, values in selects for each in values), limit]
+    return f"{text} ORDER BY {by} LIMIT ?", [*values, limit]
 
 
 def select_count(wanted: Wanted) -> Sql:
@@ -81,11 +83,8 @@ def _select_one(
         # An index of an attribute is the better one, which SQLite would not guess: "+" hides the other.
         parts.insert(0, ("+type = ?" if is_by_attribute else "type = ?", [type]))
     if key is not None:
-        signs, values = zip(*(constant(each) for each in key), strict=True)
-        sign = "<" if order.is_backwards else ">"
-        parts.append(
-            (f"({', '.join(by)}) {sign} ({', '.join(signs)})", [each for one in values for each in one])
-        )
+        signs, behind = joined(", ", [constant(each) for each in key])
+        parts.append((f"({', '.join(by)}) {'<' if order.is_backwards else '>'} ({signs})", behind))
     text, values = _with(f"SELECT {COLUMNS}, id{extra} FROM objects", parts)
     direction = " DESC" if order.is_backwards else ""
     return f"{text} ORDER BY {', '.join(each + direction for each in by)} LIMIT ?", [*values, limit]
@@ -94,8 +93,8 @@ def _select_one(
 def _with(select: str, parts: Sequence[Sql]) -> Sql:
     if not parts:
         return select, []
-    where = " AND ".join(text for text, _ in parts)
-    return f"{select} WHERE {where}", [each for _, values in parts for each in values]
+    where, values = joined(" AND ", parts)
+    return f"{select} WHERE {where}", values
 
 
 def _conditions(wanted: Wanted) -> list[Sql]:

@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vaultscope.core.registry import Registry
 from vaultscope.core.soup import (
     DAY,
     Attribute,
+    GcReport,
     Moment,
     NewObject,
     Results,
     SoupObject,
+    SoupStats,
+    TypeStats,
     as_content,
     check_address,
-    check_type,
+    check_pinner,
+    check_types,
     moment_ns,
 )
 from vaultscope.core.soup_attributes import check_name
 from vaultscope.core.soup_query import Condition, Name, check_condition
 from vaultscope.edge.soup_file import SoupFile
+from vaultscope.edge.soup_gc import SoupGc
+from vaultscope.edge.soup_metrics import SoupMetrics
 from vaultscope.edge.soup_rows import Retention, attributes_from, content_from, rows_of
 from vaultscope.edge.soup_select import COLUMNS, Wanted, index_sql, select_count, select_page
 from vaultscope.edge.soup_token import Order
-from vaultscope.errors import DeclarationError, NotFoundError
+from vaultscope.errors import DamagedError, DeclarationError, NotFoundError, StorageError
 
 __all__ = ["SqliteSoup"]
 
@@ -41,6 +47,17 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (address) DO UPDATE SET expires_ns = excluded.expires_ns
 WHERE expires_ns IS NOT NULL AND (excluded.expires_ns IS NULL OR excluded.expires_ns > expires_ns)
 """
+_BY_TYPE = """
+SELECT type, count(*), sum(size), min(created_ns), max(created_ns) FROM objects GROUP BY type ORDER BY type
+"""
+_EVERYTHING = """
+SELECT id, address, size, packed, attributes, content FROM objects WHERE id > ? ORDER BY id LIMIT 16
+"""
+_ROW_BYTES = 300  # of a row and its entries in the indexes, beside content and attributes
+
+
+class _NoRoomError(Exception):
+    """Undoes a transaction."""
 
 
 class SqliteSoup:
@@ -76,11 +93,15 @@ class SqliteSoup:
         if durability not in _DURABILITIES:
             raise DeclarationError(f"durability is one of {', '.join(_DURABILITIES)}, not {durability!r}")
         self._retention = Retention(retention, default_retention)
-        self._indexed = tuple(check_name(name) for name in index)
+        self._indexed = tuple(map(check_name, index))
         self._max_bytes = max_bytes
         self._clock = clock
-        self._file = SoupFile(path, durability=durability, busy_seconds=busy_seconds)
-        self.path = self._file.path
+        self.path = os.path.abspath(os.fspath(path))
+        self._metrics = SoupMetrics(registry, os.path.basename(self.path), self._size)
+        self._file = SoupFile(
+            self.path, durability=durability, busy_seconds=busy_seconds, failed=self._metrics.error
+        )
+        self._gc = SoupGc(self._file, max_bytes=max_bytes, clock=clock, counted=self._metrics.evicted)
         if self._indexed:
             with self._file.write() as connection:
                 for name in self._indexed:
@@ -104,10 +125,32 @@ class SqliteSoup:
     def put_many(self, objects: Iterable[NewObject]) -> list[str]:
         """As Soup has it."""
         rows = rows_of(objects, self._retention, self._clock)
-        if rows:
-            with self._file.write() as connection:
-                connection.executemany(_INSERT, [(_raw(row.address), *row[1:]) for row in rows])
+        stored = [(_raw(row.address), *row[1:]) for row in rows]
+        needed = sum(len(row.content) + len(row.attributes or "") + _ROW_BYTES for row in rows)
+        if needed > self._max_bytes:
+            raise self._refused(f"{needed} bytes at once")
+        while stored and not self._insert(stored, needed):
+            if not self._gc.make_room():
+                raise self._refused("all that is left is pinned")
+        self._metrics.put(len(rows))
         return [row.address for row in rows]
+
+    def _insert(self, stored: list[tuple[Any, ...]], needed: int) -> bool:
+        """False: it was not done, since there would not have been room."""
+        try:
+            with self._file.write() as connection:
+                if not self._gc.has_room(connection, needed):
+                    return False
+                connection.executemany(_INSERT, stored)
+                if not self._gc.has_room(connection):
+                    raise _NoRoomError
+        except _NoRoomError:
+            return False
+        return True
+
+    def _refused(self, reason: str) -> StorageError:
+        self._metrics.error("budget")
+        return StorageError(f"{self.path}: no room in the budget of {self._max_bytes} bytes: {reason}")
 
     # ---- reading ----
 
@@ -118,7 +161,11 @@ class SqliteSoup:
         )
         if not rows:
             raise NotFoundError(f"no object {address}")
-        return content_from(address, *rows[0])
+        try:
+            return content_from(address, *rows[0])
+        except DamagedError:
+            self._metrics.error("damaged")
+            raise
 
     def head(self, address: str) -> SoupObject:
         """As Soup has it."""
@@ -174,25 +221,77 @@ class SqliteSoup:
         now_ns = self._clock()
         return Wanted(
             None if where is None else check_condition(where),
-            types_of(type),
+            check_types(type),
             None if since is None else moment_ns(since, now_ns),
             None if until is None else moment_ns(until, now_ns),
             self._indexed,
         )
 
+    # ---- keeping house ----
+
+    def delete(self, address: str) -> bool:
+        """As Soup has it."""
+        raw = _raw(check_address(address))
+        with self._file.write() as connection:
+            connection.execute("DELETE FROM pins WHERE address = ?", [raw])
+            return connection.execute("DELETE FROM objects WHERE address = ?", [raw]).rowcount > 0
+
+    def pin(self, address: str, by: str) -> None:
+        """As Soup has it."""
+        raw = _raw(check_address(address))
+        with self._file.write() as connection:
+            if not connection.execute("SELECT 1 FROM objects WHERE address = ?", [raw]).fetchall():
+                raise NotFoundError(f"no object {address}")
+            connection.execute("INSERT OR IGNORE INTO pins VALUES (?, ?)", [raw, check_pinner(by)])
+
+    def unpin(self, address: str, by: str) -> None:
+        """As Soup has it."""
+        with self._file.write() as connection:
+            connection.execute(
+                "DELETE FROM pins WHERE address = ? AND by = ?",
+                [_raw(check_address(address)), check_pinner(by)],
+            )
+
+    def gc(self, *, max_seconds: float | None = None) -> GcReport:
+        """As Soup has it."""
+        return self._gc.run(max_seconds)
+
+    def stats(self) -> SoupStats:
+        """As Soup has it."""
+        rows = self._file.rows(_BY_TYPE)
+        return SoupStats(
+            objects=sum(row[1] for row in rows),
+            bytes=self._size()[1],
+            content_bytes=sum(row[2] for row in rows),
+            by_type={row[0]: TypeStats(row[1], row[2]) for row in rows},
+            oldest_ns=min((row[3] for row in rows), default=None),
+            newest_ns=max((row[4] for row in rows), default=None),
+            pinned=self._file.rows("SELECT count(DISTINCT address) FROM pins")[0][0],
+            max_bytes=self._max_bytes,
+        )
+
+    def _size(self) -> tuple[int, int]:
+        """Objects, and bytes of the file."""
+        rows = self._file.rows("SELECT count(*) FROM objects")
+        pages = self._file.rows("PRAGMA page_count")[0][0] * self._file.rows("PRAGMA page_size")[0][0]
+        return rows[0][0], pages
+
+    def verify(self) -> Iterator[str]:
+        """As Soup has it. Raises DamagedError where the file itself is, and nothing behind can be read."""
+        last = 0
+        while rows := self._file.rows(_EVERYTHING, [last]):
+            for last, raw, size, packed, attributes, content in rows:  # noqa: B007 - it is where to go on
+                address = f"sha256:{raw.hex()}"
+                try:
+                    content_from(address, size, packed, content)
+                    attributes_from(address, attributes)
+                except DamagedError:
+                    yield address
+
     def close(self) -> None:
         """As Soup has it."""
+        self._metrics.close()
         self._file.close()
-
-
-def types_of(type: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The types that a query is given, each once; empty: any. Raises DeclarationError."""
-    if type is None:
-        return ()
-    names = (type,) if isinstance(type, str) else tuple(type)
-    if not 1 <= len(names) <= 32:
-        raise DeclarationError(f"a query is of 1 to 32 types, not {len(names)}")
-    return tuple(dict.fromkeys(map(check_type, names)))
 
 
 def _raw(address: str) -> bytes:
@@ -200,8 +299,6 @@ def _raw(address: str) -> bytes:
 
 
 def _object(row: Sequence[Any]) -> SoupObject:
-    raw, type, created_ns, expires_ns, size, attributes, pinned, *_ = row
-    address = f"sha256:{raw.hex()}"
-    return SoupObject(
-        address, type, created_ns, expires_ns, size, attributes_from(address, attributes), bool(pinned)
-    )
+    address = f"sha256:{row[0].hex()}"
+    known = (row[1], row[2], row[3], row[4], attributes_from(address, row[5]), bool(row[6]))
+    return SoupObject(address, *known)

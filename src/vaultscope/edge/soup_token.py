@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaultscope.core.json_codec import canonical, loads
+from vaultscope.core.soup_attributes import scalar_of
 from vaultscope.core.soup_query import Name, name_of
 from vaultscope.errors import DeclarationError
 
@@ -42,18 +43,14 @@ class Order:
             text, *key = loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
             kinds: tuple[Any, ...] = (int, int) if self.name is None else ((int, float, str), int, int)
             if text == self._text and len(key) == len(kinds) and all(map(isinstance, key, kinds)):
-                return tuple(key)
-        except (ValueError, TypeError):
+                return tuple(map(scalar_of, key))
+        except (ValueError, TypeError):  # DeclarationError, too: a number of more than 64 bits
             pass
         raise DeclarationError(f"no token of a query in this order: {token!r:.200}")
 
     @property
     def _text(self) -> str:
-        name = (
-            "created"
-            if self.name is None
-            else self.name.text
-            if self.name.is_field
-            else f"attr.{self.name.text}"
-        )
+        name = "created"
+        if self.name is not None:
+            name = self.name.text if self.name.is_field else f"attr.{self.name.text}"
         return f"-{name}" if self.is_backwards else name

@@ -1,0 +1,159 @@
+"""Making room in a soup's file: what has expired goes first, then what is oldest, until it is in its budget.
+
+A transaction of it is short, and between two of them is a pause in which every writer that waits comes in:
+they look once a millisecond. How many rows a transaction may delete follows from how long the last one took.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+from vaultscope.core.soup import GcReport
+from vaultscope.edge.soup_file import SoupFile
+
+__all__ = ["SoupGc"]
+
+STEP_S = 0.01
+PAUSE_S = 0.005
+ROWS_MIN, ROWS_MAX = 8, 512
+STEP_BYTES = 2 << 20
+STEP_PAGES = 256
+LOW_WATER = 0.9
+
+_BATCH = """
+SELECT {key}, id, length(content) FROM objects
+WHERE ({key}, id) > (?, ?) AND {key} <= ?
+  AND NOT EXISTS (SELECT 1 FROM pins WHERE pins.address = objects.address)
+ORDER BY {key}, id LIMIT ?
+"""
+_EXPIRED, _OLDEST = _BATCH.format(key="expires_ns"), _BATCH.format(key="created_ns")
+_START = (-1, 0)
+_TIME_MAX = 2**63 - 1
+
+
+class SoupGc:
+    """Makes room in a file.
+
+    max_bytes: its budget.
+    clock: nanoseconds since 1970.
+    counted: told how many objects were deleted, and why: "expired" or "budget".
+    """
+
+    def __init__(
+        self,
+        file: SoupFile,
+        *,
+        max_bytes: int,
+        clock: Callable[[], int],
+        counted: Callable[[str, int], None],
+    ) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._counted = counted
+        self._rows = 64
+        # Up to where everything is pinned, or gone: so that a step does not look at it again and again.
+        self._places = {"expired": _START, "budget": _START}
+
+    # ---- for a writer ----
+
+    def has_room(self, connection: sqlite3.Connection, more_bytes: int = 0) -> bool:
+        """Whether the file is within its budget, with so much more in it."""
+        pages, free, page_bytes = _pages(connection)
+        return (pages - free) * page_bytes + more_bytes <= self._max_bytes
+
+    def make_room(self) -> bool:
+        """One short transaction. False: nothing can be deleted. Raises StorageError."""
+        return bool(self._delete("expired") or self._delete("budget"))
+
+    # ---- for all ----
+
+    def run(self, max_seconds: float | None) -> GcReport:
+        """Makes room until there is enough, or for so many seconds, and gives it back to the file system.
+        Raises StorageError."""
+        deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._places = {"expired": _START, "budget": _START}
+        with self._file.write() as connection:
+            before = _file_bytes(connection)
+        expired, is_expired_done = self._repeat(lambda: self._delete("expired"), deadline)
+        evicted, is_evicted_done = self._repeat(self._evict, deadline)
+        _, is_shrunk = self._repeat(self._shrink, deadline)
+        with self._file.write() as connection:
+            after = _file_bytes(connection)
+            is_within = self.has_room(connection)
+        self._file.checkpoint()
+        is_complete = is_expired_done and is_evicted_done and is_shrunk and is_within
+        return GcReport(expired, evicted, max(0, before - after), is_complete)
+
+    def _repeat(self, step: Callable[[], int], deadline: float | None) -> tuple[int, bool]:
+        """The sum of what the steps say until one says 0, and whether one did in time."""
+        total = 0
+        while deadline is None or time.monotonic() < deadline:
+            done = step()
+            if done == 0:
+                return total, True
+            total += done
+            time.sleep(PAUSE_S)
+        return total, False
+
+    def _evict(self) -> int:
+        """The oldest ones, unless the file is well within its budget. Once begun it goes on to the low-water
+        mark, so that not the next put has to do it again."""
+        with self._file.write() as connection:
+            pages, free, page_bytes = _pages(connection)
+        used = (pages - free) * page_bytes
+        is_begun = self._places["budget"] != _START
+        if used <= self._max_bytes * (LOW_WATER if is_begun else 1.0):
+            return 0
+        return self._delete("budget")
+
+    def _delete(self, reason: str) -> int:
+        """Deletes the next objects in one transaction, and returns how many. 0: there is none."""
+        select, until = (_EXPIRED, self._clock()) if reason == "expired" else (_OLDEST, _TIME_MAX)
+        with self._file.write() as connection:
+            start = time.monotonic()
+            found = self._find(connection, select, reason, until)
+            connection.executemany("DELETE FROM objects WHERE id = ?", [(row[1],) for row in found])
+        if found:
+            self._places[reason] = found[-1][:2]
+            self._counted(reason, len(found))
+            took = time.monotonic() - start
+            self._rows = max(ROWS_MIN, self._rows // 2) if took > STEP_S else min(ROWS_MAX, self._rows * 2)
+        return len(found)
+
+    def _find(
+        self, connection: sqlite3.Connection, select: str, reason: str, until: int
+    ) -> list[tuple[int, int, int]]:
+        found = connection.execute(select, (*self._places[reason], until, self._rows)).fetchall()
+        if not found and self._places[reason] != _START:  # older ones may have come, or been unpinned, since
+            self._places[reason] = _START
+            found = connection.execute(select, (*_START, until, self._rows)).fetchall()
+        total = 0
+        for count, row in enumerate(found):
+            total += row[2]
+            if total > STEP_BYTES and count:
+                return found[:count]
+        return found
+
+    def _shrink(self) -> int:
+        """Gives free pages back to the file system; how many."""
+        with self._file.write() as connection:
+            free = _pages(connection)[1]
+            connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+            return int(free) - _pages(connection)[1]
+
+
+def _pages(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """How many pages the file has, how many of them are free, and how large one is."""
+    pages, free, page_bytes = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return pages, free, page_bytes
+
+
+def _file_bytes(connection: sqlite3.Connection) -> int:
+    pages, _, page_bytes = _pages(connection)
+    return pages * page_bytes

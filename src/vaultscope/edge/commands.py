@@ -15,8 +15,10 @@ from vaultscope.core.arena import ArenaReader
 from vaultscope.core.catalogue import Catalogue
 from vaultscope.core.collectors import install_default_collectors
 from vaultscope.core.registry import Registry
+from vaultscope.edge.audit_command import audit
 from vaultscope.edge.demo import Demo, Options, open_store, standard_library
 from vaultscope.edge.demo_view import TerminalView
+from vaultscope.edge.history_command import history_command
 from vaultscope.edge.http import MetricsServer
 from vaultscope.edge.log_command import logs
 from vaultscope.edge.stop import StopSignal
@@ -55,8 +57,10 @@ def vaultscope() -> None:
             reconfigure(errors="backslashreplace")
 
 
+vaultscope.add_command(history_command)
 vaultscope.add_command(logs)
 vaultscope.add_command(trace)
+vaultscope.add_command(audit)
 
 
 @vaultscope.command()

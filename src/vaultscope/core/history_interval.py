@@ -53,11 +53,11 @@ class HdrCells:
     def coarser(self) -> HdrCells:
         """With half as many cells an octave: a value is then known to one part in `half` of the result."""
         merged: dict[int, int] = {}
-        half = self.half // 2
+        half = self.half
         for cell, count in zip(self.cells, self.counts, strict=True):
-            coarse = cell_of(lowest_of(cell, self.half), half)
+            coarse = cell if cell < half else (cell + half) >> 1
             merged[coarse] = merged.get(coarse, 0) + count
-        return HdrCells(half, tuple(merged), tuple(merged.values()))
+        return HdrCells(half // 2, tuple(merged), tuple(merged.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ def _checked(
     known = {label for each in declared for label in each.label_names}
     for label in labels:
         if label not in known:
-            raise DeclarationError(f"{shape.name} has no label {label!r}, but {sorted(known) or 'none'}")
+            raise DeclarationError(f"{shape.name} has no label {label!r}: {_listed(known)}")
     if quantile is None:
         return DEFAULTS[shape.kind]
     if isinstance(quantile, str):
@@ -241,6 +241,10 @@ def _checked(
     if not 0.0 <= quantile <= 1.0:
         raise DeclarationError(f"a quantile lies in 0..1, not {quantile}")
     return float(quantile)
+
+
+def _listed(labels: set[str]) -> str:
+    return f"it has {', '.join(sorted(labels))}" if labels else "it has none"
 
 
 def _unit(shape: Shape, statistic: str | float) -> str:

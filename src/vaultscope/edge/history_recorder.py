@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Protocol
 from weakref import WeakSet
 
@@ -37,6 +38,7 @@ __all__ = ["TYPE", "MetricRecorder", "ObjectStore"]
 TYPE = "metrics"
 EVERY_MAX = 3600.0  # a reader looks no further for an interval that reaches into its range
 PENDING_BYTES_MAX = 4 << 20
+BATCH = 64  # intervals at once: a store's transactions are short
 
 _recorders: WeakSet[MetricRecorder] = WeakSet()
 
@@ -202,17 +204,18 @@ class MetricRecorder:
         self._pending.append(NewObject(content, TYPE, attributes, now[1], self._ttl))
 
     def _put(self) -> None:
-        if not self._pending:
-            return
         try:
-            self._soup.put_many(list(self._pending))
+            while self._pending:
+                batch = list(islice(self._pending, BATCH))
+                self._soup.put_many(batch)
+                for _ in batch:
+                    self._pending.popleft()
+                self._count("recorded", len(batch))
         except BaseException:
             while sum(len(each.content) for each in self._pending) > self._pending_bytes_max:
                 self._pending.popleft()
                 self._count("lost")
             raise
-        self._count("recorded", len(self._pending))
-        self._pending.clear()
 
     def _count(self, what: str, n: int = 1) -> None:
         setattr(self, what, getattr(self, what) + n)

@@ -15,8 +15,8 @@ HDR histograms are what takes room, because busy counts are noise and do not com
 a series: what does not fit is made coarser, until it does or a value is known to one part in 32.
 
 Measured with the memo's catalogue at 600 and 3,000 puts, gets and queries a minute, in bytes a minute of the
-same data: lists of numbers in JSON, deflated at level 1, 1,542 and 1,588; this text with LZMA, 1,180 and 1,214;
-this, 946 and 992. Without a bound this takes 1,622 and 3,681.
+same data: lists of numbers in JSON, deflated at level 1, 1,542 and 1,588; this text with LZMA, 1,180 and
+1,214; this, 946 and 992. Without a bound this takes 1,622 and 3,681.
 """
 
 from __future__ import annotations

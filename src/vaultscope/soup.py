@@ -25,6 +25,7 @@ from vaultscope.core.soup import (
 from vaultscope.core.soup_query import Attr, Condition, attr, matches
 from vaultscope.core.soup_text import parse_condition
 from vaultscope.edge.soup_sqlite import SqliteSoup
+from vaultscope.edge.soup_writer import SoupWriter
 
 __all__ = [
     "DAY",
@@ -36,6 +37,7 @@ __all__ = [
     "Soup",
     "SoupObject",
     "SoupStats",
+    "SoupWriter",
     "SqliteSoup",
     "TypeStats",
     "attr",

@@ -43,7 +43,7 @@ __all__ = [
 
 DAY = 86_400.0
 """Seconds."""
-CONTENT_BYTES_MAX = 256 << 20
+CONTENT_BYTES_MAX = 16 << 20
 
 Scalar = str | int | float | bool | None
 Attribute = Scalar | Sequence[Scalar]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from vaultscope.errors import DeclarationError
 
-__all__ = ["attributes_of", "check_name", "scalar_of"]
+__all__ = ["attributes_of", "check_name", "pick_attributes", "scalar_of"]
 
 _COUNT_MAX = 64
 _NAME_MAX = 128
@@ -61,6 +62,17 @@ def attributes_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
     if not isinstance(given, Mapping) or len(given) > _COUNT_MAX:
         raise DeclarationError(f"attributes are a mapping of at most {_COUNT_MAX} names, not {given!r:.200}")
     return {check_name(name): _value(given[name]) for name in sorted(given, key=str)}
+
+
+def pick_attributes(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What a record has of these names and an attribute can be; text is cut to its length. Never raises
+    DeclarationError: for records of somebody else's making."""
+    picked = {}
+    for name in names:
+        value = record.get(name)
+        with suppress(DeclarationError):
+            picked[name] = scalar_of(value[:_TEXT_MAX] if isinstance(value, str) else value)
+    return {name: value for name, value in picked.items() if value is not None}
 
 
 def _value(value: object) -> Any:

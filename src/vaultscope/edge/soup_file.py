@@ -44,6 +44,8 @@ CREATE INDEX objects_expires ON objects (expires_ns) WHERE expires_ns IS NOT NUL
 CREATE TABLE pins (address BLOB NOT NULL, by TEXT NOT NULL, PRIMARY KEY (address, by)) WITHOUT ROWID;
 """
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
+_LOG_BYTES, _LOG_BYTES_MAX = 4 << 20, 32 << 20
+_CACHE_BYTES = 16 << 20
 _RETRY_S = 0.001
 _FORK_WAIT_S = 5.0
 
@@ -94,6 +96,7 @@ class SoupFile:
         self._idle: list[sqlite3.Connection] = []
         self._busy: set[sqlite3.Connection] = set()
         self._is_forking = False
+        self._checkpointing = threading.Lock()
 
     # ---- opening ----
 
@@ -104,6 +107,7 @@ class SoupFile:
             self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # see _bound_log
         return connection
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -131,7 +135,11 @@ class SoupFile:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first page is written
         self._patiently(connection, "PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA journal_size_limit=4194304")
+        connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES // 4}")  # how short it is made anew
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_BYTES >> 10}")
+        connection.execute(
+            "PRAGMA secure_delete=FAST"
+        )  # else a large object is written once more to be deleted
         self._patiently(connection, "BEGIN IMMEDIATE")
         try:
             self._check_schema(connection)
@@ -194,11 +202,26 @@ class SoupFile:
             finally:
                 if connection is self._writer and connection.in_transaction:
                     connection.execute("ROLLBACK")
+        self._bound_log()
 
     def checkpoint(self) -> None:
-        """Has the log brought into the file, as far as nobody is in the way: then it can shrink."""
-        with self._lock, suppress(sqlite3.Error):
-            self._open_writer().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        """Has the log brought into the file, as far as nobody is in the way: then it begins anew, and the
+        file can shrink."""
+        with suppress(StorageError):
+            self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _bound_log(self) -> None:
+        """Brings a long log into the file. SQLite would do so in the transaction that makes it too long,
+        while other writers wait for the disk."""
+        size = _size_of(self.path + "-wal")
+        if size >= _LOG_BYTES_MAX:  # others write all the time: so that it could never begin anew
+            with self._lock:
+                self.checkpoint()
+        elif size >= _LOG_BYTES and self._checkpointing.acquire(blocking=False):
+            try:
+                self.checkpoint()
+            finally:
+                self._checkpointing.release()
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """What a query finds, read at once. Raises StorageError, DamagedError."""
@@ -293,6 +316,12 @@ class SoupFile:
 def _close(connection: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):
         connection.close()
+
+
+def _size_of(path: str) -> int:
+    with suppress(OSError):
+        return os.stat(path).st_size
+    return 0
 
 
 _open_files: WeakSet[SoupFile] = WeakSet()

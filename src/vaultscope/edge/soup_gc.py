@@ -1,7 +1,7 @@
 """Making room in a soup's file: what has expired goes first, then what is oldest, until it is in its budget.
 
 A transaction of it is short, and between two of them is a pause in which every writer that waits comes in:
-they look once a millisecond. How many rows a transaction may delete follows from how long the last one took.
+they look once a millisecond.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ __all__ = ["SoupGc"]
 
 STEP_S = 0.01
 PAUSE_S = 0.005
-ROWS_MIN, ROWS_MAX = 8, 512
+STEP_ROWS = 512
 STEP_BYTES = 2 << 20
-STEP_PAGES = 256
 LOW_WATER = 0.9
 
 _BATCH = """
@@ -53,7 +52,6 @@ class SoupGc:
         self._max_bytes = max_bytes
         self._clock = clock
         self._counted = counted
-        self._rows = 64
         # Up to where everything is pinned, or gone: so that a step does not look at it again and again.
         self._places = {"expired": _START, "budget": _START}
 
@@ -112,24 +110,27 @@ class SoupGc:
     def _delete(self, reason: str) -> int:
         """Deletes the next objects in one transaction, and returns how many. 0: there is none."""
         select, until = (_EXPIRED, self._clock()) if reason == "expired" else (_OLDEST, _TIME_MAX)
+        done = 0
         with self._file.write() as connection:
-            start = time.monotonic()
+            end = time.monotonic() + STEP_S
             found = self._find(connection, select, reason, until)
-            connection.executemany("DELETE FROM objects WHERE id = ?", [(row[1],) for row in found])
-        if found:
-            self._places[reason] = found[-1][:2]
-            self._counted(reason, len(found))
-            took = time.monotonic() - start
-            self._rows = max(ROWS_MIN, self._rows // 2) if took > STEP_S else min(ROWS_MAX, self._rows * 2)
-        return len(found)
+            for _, row_id, _ in found:
+                connection.execute("DELETE FROM objects WHERE id = ?", (row_id,))
+                done += 1
+                if time.monotonic() >= end:
+                    break
+        if done:
+            self._places[reason] = found[done - 1][:2]
+            self._counted(reason, done)
+        return done
 
     def _find(
         self, connection: sqlite3.Connection, select: str, reason: str, until: int
     ) -> list[tuple[int, int, int]]:
-        found = connection.execute(select, (*self._places[reason], until, self._rows)).fetchall()
+        found = connection.execute(select, (*self._places[reason], until, STEP_ROWS)).fetchall()
         if not found and self._places[reason] != _START:  # older ones may have come, or been unpinned, since
             self._places[reason] = _START
-            found = connection.execute(select, (*_START, until, self._rows)).fetchall()
+            found = connection.execute(select, (*_START, until, STEP_ROWS)).fetchall()
         total = 0
         for count, row in enumerate(found):
             total += row[2]
@@ -139,10 +140,14 @@ class SoupGc:
 
     def _shrink(self) -> int:
         """Gives free pages back to the file system; how many."""
+        until = time.monotonic() + STEP_S
         with self._file.write() as connection:
-            free = _pages(connection)[1]
-            connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
-            return int(free) - _pages(connection)[1]
+            before = _pages(connection)[0]
+            # One page at a time: Python's module runs a statement without columns for one step only, which is
+            # what this one does a page in, however many it is asked for.
+            while _pages(connection)[1] and time.monotonic() < until:
+                connection.execute("PRAGMA incremental_vacuum(1)")
+            return before - _pages(connection)[0]
 
 
 def _pages(connection: sqlite3.Connection) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Putting into a soup from where nothing may wait or fail: a queue, and a thread that stores what it holds."""
+"""Putting into a soup from where nothing may wait or fail: a queue, and a thread that stores the objects."""
 
 from __future__ import annotations
 

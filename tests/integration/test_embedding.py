@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installation import environment_with, run
@@ -144,6 +145,13 @@ def store_in_c(program: Path, folder: Path, **environment: str) -> dict[str, flo
     return samples(run(program, folder, str(THREADS), str(OBJECTS), cwd=folder, **environment))
 
 
+def logged_by_the_store_in_c(folder: Path, **environment: str) -> list[dict[str, Any]]:
+    """The records that the C example, built in `folder`, logs while it fills a store there."""
+    log = folder / "cas.log"
+    store_in_c(folder / "cas", folder / "store", VAULTSCOPE_LOG=str(log), **environment)
+    return [json.loads(line) for line in log.read_bytes().splitlines()]
+
+
 def check_store_in_c(got: dict[str, float]) -> None:
     """The totals of the C example: of each thread's objects, every second one is the same for all."""
     same = OBJECTS // 2
@@ -175,14 +183,36 @@ def test_the_store_in_c_writes_its_log(python: Path, examples: Path, tmp_path: P
     """The C example, by one line for the compiler, logs each object once, as JSON that says which it was."""
     flags = " ".join(config(python, "--includes", "--libs"))
     run("bash", "-euc", f"cc -O2 -Wall -Wextra -Werror c/*.c -o {tmp_path}/cas {flags}", cwd=examples)
-    log = tmp_path / "cas.log"
-    store_in_c(tmp_path / "cas", tmp_path / "store", VAULTSCOPE_LOG=str(log), VAULTSCOPE_LOG_LEVEL="debug")
-    records = [json.loads(line) for line in log.read_bytes().splitlines()]
+    records = logged_by_the_store_in_c(tmp_path, VAULTSCOPE_LOG_LEVEL="debug", VAULTSCOPE_TRACE_RATE="0")
     stored = [record for record in records if record["message"] == "Object stored"]
     assert len(stored) == THREADS * OBJECTS
     assert {record["hash"] for record in stored} == {path.name for path in (tmp_path / "store").iterdir()}
     assert [record["corrupt"] for record in records if record["level"] == "info"] == [False] * THREADS
     assert len(records) == len(stored) + THREADS
+
+
+def test_the_store_in_c_writes_its_traces(python: Path, examples: Path, tmp_path: Path) -> None:
+    """The C example makes a trace of each put and get, with the writing to the disk below it, and its log
+    records have the ids of what they belong to."""
+    flags = " ".join(config(python, "--includes", "--libs"))
+    run("bash", "-euc", f"cc -O2 -Wall -Wextra -Werror c/*.c -o {tmp_path}/cas {flags}", cwd=examples)
+    records = logged_by_the_store_in_c(tmp_path, VAULTSCOPE_LOG_LEVEL="debug", VAULTSCOPE_TRACE_RATE="1")
+    spans = [record for record in records if record["logger"] == "vaultscope.trace"]
+    puts, gets, writes = (
+        {span["span_id"]: span for span in spans if span["message"] == name}
+        for name in ("cas.put", "cas.get", "disk.write")
+    )
+    assert (len(puts), len(gets)) == (THREADS * OBJECTS, THREADS * OBJECTS + THREADS)
+    assert len(puts) + len(gets) + len(writes) == len(spans)
+    assert {span["hash"] for span in puts.values()} == {path.name for path in (tmp_path / "store").iterdir()}
+    assert {(span["status"], span["reason"]) for span in (puts | gets).values()} <= {
+        ("ok", "sampled"), ("ok", "slow"),
+    }  # fmt: skip
+    assert all(puts[span["parent_span_id"]]["trace_id"] == span["trace_id"] for span in writes.values())
+    stored = [record for record in records if record["message"] == "Object stored"]
+    assert {record["span_id"]: record["hash"] for record in stored} == {
+        span_id: span["hash"] for span_id, span in puts.items()
+    }
 
 
 def test_the_store_in_c_served_by_python(python: Path, examples: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from vaultscope.core.json_codec import dumps
 from vaultscope.edge.log_command import DamagedSourceError, NoSuchSourceError, _wants_colour
 from vaultscope.edge.log_source import Source, open_source
 from vaultscope.edge.stop import StopSignal
-from vaultscope.edge.trace_reader import SpanLine, TraceReader, TraceSummary, summarize
+from vaultscope.edge.trace_reader import SpanLine, TraceReader, TraceSummary, id_digits, summarize
 from vaultscope.edge.trace_view import Style, render_list, render_trace
 from vaultscope.errors import VaultscopeError
 
@@ -62,12 +62,19 @@ def trace(
 ) -> None:
     """Show a trace as a waterfall: which operation called which, and how long each took.
 
-    ID is the trace's, or its beginning, if no other begins so. A SOURCE is a file of spans as a
-    JsonLinesSpanSink writes it, compressed with gzip or not, or - for standard input; several, of several
-    vaults, are put together. Without any it is the file that VAULTSCOPE_TRACES names.
+    ID is the trace's, or its beginning, if no other begins so; zeros in front may be left out of a whole one.
+    A SOURCE is a file of spans as a JsonLinesSpanSink writes it, or a log that a program in C writes its
+    spans to, or its arena; compressed with gzip or not, or - for standard input. Several, of several vaults
+    or rotated, are put together. Without any it is the file that VAULTSCOPE_TRACES names.
 
-    A span is marked with ! if it failed, with ~ if it comes from another process whose clock cannot be right.
-    Times are UTC. Colours are for terminals, unless NO_COLOR or FORCE_COLOR say otherwise.
+    A span is marked with ! if it failed, with ~ if it comes from another process whose clock cannot be right,
+    and was moved. Times are UTC. Colours are for terminals, unless NO_COLOR or FORCE_COLOR say otherwise.
+
+    \b
+    Examples:
+      vaultscope trace --list --errors vault.spans
+      vaultscope trace 4bf92f35 north.spans south.spans*
+      vaultscope trace --list --slower 50ms --json vault.spans | jq -r .trace_id
 
     \b
     Exit status:
@@ -91,7 +98,7 @@ def trace(
         if as_list:
             found = summarize(reader.spans())
             shown = [each for each in found if each.duration_ns >= slower and (each.errors or not errors)]
-            output = _listed(shown[:lines], as_json=as_json)
+            output = _listed(shown[:lines], id_digits(found), as_json=as_json)
         else:
             output = _shown(
                 _only(reader.find(prefix), prefix, paths, reader), as_json=as_json, verbose=verbose
@@ -109,7 +116,7 @@ def _prefix(arguments: tuple[str, ...]) -> str:
         raise click.UsageError("no ID is given, nor --list")
     prefix = arguments[0].replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{1,32}", prefix):
-        raise click.UsageError(f"{arguments[0]!r} is no ID: up to 32 hexadecimal digits")
+        raise click.UsageError(f"{arguments[0]!r} is no ID: up to 32 hexadecimal digits, as --list has them")
     return prefix
 
 
@@ -147,7 +154,7 @@ def _shown(spans: list[SpanLine], *, as_json: bool, verbose: bool) -> Iterable[b
     return (line.encode(encoding, "backslashreplace") for line in render_trace(spans, _style(verbose)))
 
 
-def _listed(traces: list[TraceSummary], *, as_json: bool) -> Iterable[bytes]:
+def _listed(traces: list[TraceSummary], digits: int, *, as_json: bool) -> Iterable[bytes]:
     if as_json:
         return (
             dumps(
@@ -163,17 +170,19 @@ def _listed(traces: list[TraceSummary], *, as_json: bool) -> Iterable[bytes]:
             for each in traces
         )
     encoding = sys.stdout.encoding or "ascii"
-    return (line.encode(encoding, "backslashreplace") for line in render_list(traces, _style(False)))
+    rows = render_list(traces, _style(False, width=0), id_digits=digits)
+    return (row.encode(encoding, "backslashreplace") for row in rows)
 
 
-def _style(verbose: bool) -> Style:
+def _style(verbose: bool, *, width: int = 100) -> Style:
+    """width: where there is no terminal."""
     try:
         "█▏…µ".encode(sys.stdout.encoding or "ascii")
         ascii_only = False
     except UnicodeEncodeError:
         ascii_only = True
-    width = shutil.get_terminal_size((100, 24)).columns
-    return Style(width, _wants_colour(), ascii_only, verbose)
+    columns = shutil.get_terminal_size((width, 24)).columns
+    return Style(columns, _wants_colour(), ascii_only, verbose)
 
 
 def _write(lines: Iterable[bytes]) -> None:

@@ -356,7 +356,8 @@ def test_wrong_usage(path: Path) -> None:
         (ONE, path.parent / "none"), (ONE, path.parent), ("--list", path.parent / "none"), (), (ONE,),
         ("--list",),
         ("xyz", path), ("0" * 33, path), ("--list", "--slower", "fast", path), ("--errors", ONE, path),
-        ("--list", "-n", "-1", path),
+        ("--list", "-n", "-1", path), ("--list", "--last", path), ("--last", "-n", "1", path),
+        ("--slower", "1s", ONE, path), ("--last",),
     ):  # fmt: skip
         result = trace(*arguments)
         assert (result.exit_code, result.stdout) == (2, ""), arguments
@@ -501,6 +502,36 @@ def test_a_list_that_is_filtered(path: Path) -> None:
     assert listed("-n", "0", path) == []
     write(path)
     assert listed(path) == []
+
+
+def test_the_last_one(path: Path, tmp_path: Path) -> None:
+    """--last shows the newest trace, or the newest of those that are asked for."""
+    write(
+        path,
+        root(1, ms=9.99, status="error"),
+        root(2, trace=2, ms=10, at_ms=1),
+        span(4, trace=2, parent=2, at_ms=2),
+        root(3, trace=3, ms=1, at_ms=2),
+    )
+    packed = tmp_path / "traces.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for source in (path, packed):
+        for options, number in (((), 3), (("--errors",), 1), (("--slower", "10ms"), 2)):
+            assert trace("--last", *options, source).stdout.startswith(f"trace {number:032x}\n")
+    assert [json.loads(row)["span_id"][-1] for row in trace(
+        "--last", "--slower", "10ms", "--json", path
+    ).stdout.splitlines()] == ["2", "4"]  # fmt: skip
+    result = trace("--last", "--errors", "--slower", "10ms", path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"there is none in {path}" in result.stderr
+
+
+def test_the_last_one_of_a_pipe(path: Path) -> None:
+    """What can be read only once is refused."""
+    data = json.dumps(root(1)).encode()
+    done = subprocess.run([*COMMAND, "--last", "-"], input=data, capture_output=True, timeout=TIMEOUT)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"- can be read once" in done.stderr
 
 
 def test_nobody_reads_any_more(path: Path) -> None:

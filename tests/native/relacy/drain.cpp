@@ -64,8 +64,8 @@ struct two_cursors : ring_machine<two_cursors<POLICY, BEFORE, RECORDS, TAKES>, 3
 };
 
 /* After BEFORE records a process that drains is killed: in the run, at a write that the schedule chooses, or before it, with the tail
- * pinned; or it closes its cursor. Another one takes over and drains TAKES batches, while a third one overwrites RECORDS, and a fourth one reaps the dead. What is
- * formatted is whole (key_of), and nothing is taken twice but what the dead one had not acknowledged. */
+ * pinned; or it closes its cursor. Another one takes over and drains TAKES batches, while a third one overwrites RECORDS, and a fourth one
+ * reaps the dead. What is formatted is whole (key_of), and nothing is taken twice but what the dead one had not acknowledged. */
 enum end { KILLED, PINNED, CLOSED };
 template <end HOW, unsigned BEFORE, unsigned RECORDS, unsigned TAKES>
 struct taking_over : ring_machine<taking_over<HOW, BEFORE, RECORDS, TAKES>, 4> {

@@ -349,8 +349,8 @@ def user(python: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A folder with two Cython modules, `user` and `readme`, and a C library libbump.so."""
     folder = tmp_path_factory.mktemp("modules")
     (folder / "user.pyx").write_text(USER_PYX)
-    (snippet,) = re.findall(r"^```cython\n(.*?)^```$", (project / "README.md").read_text(), re.M | re.S)
-    (folder / "readme.pyx").write_text(snippet)
+    snippets = re.findall(r"^```cython\n(.*?)^```$", (project / "README.md").read_text(), re.M | re.S)
+    (folder / "readme.pyx").write_text("\n".join(snippets))
     (folder / "setup.py").write_text(USER_SETUP)
     (folder / "bump.c").write_text(BUMP_C)
     run(python, "setup.py", "--quiet", "build_ext", "--inplace", cwd=folder)
@@ -490,10 +490,15 @@ print({s["parent_span_id"] for s in by_name["disk.write"]} == {by_name["inner"][
 print({s["parent_span_id"] for s in by_name["sync"]} == {s["span_id"] for s in by_name["disk.write"]})
 print(sorted(s["attributes"]["turn"] for s in by_name["disk.write"]) == sorted(list(range(500)) * 4))
 print(all(root["start_ns"] <= s["start_ns"] <= root["start_ns"] + root["duration_ns"] for s in rest))
+try:
+    user.span_all(registry.counter("c"), 1, False)
+except TypeError as error:
+    print(str(error).endswith("has no vs_span_scope"))
 """
     assert user_prints(python, user, program).splitlines() == [
         "kept error {'inner': 1, 'disk.write': 2000, 'sync': 2000} 4001",
         "True {'error'}",
+        "True",
         "True",
         "True",
         "True",
@@ -505,6 +510,23 @@ def test_the_readme_in_cython(python: Path, user: Path) -> None:
     """The Cython that the README shows does what is said there."""
     program = "import readme; puts = registry.counter('a.count'); readme.put_many(puts, 5); print(puts.value)"
     assert user_prints(python, user, program) == "5"
+
+
+def test_the_readme_in_cython_traces(python: Path, user: Path) -> None:
+    """The Cython spans that the README shows are below the span that they are given."""
+    program = """
+import readme
+from vaultscope.tracing import MemorySpanSink, Tracer
+
+tracer, sink = Tracer(registry, rate=1.0), MemorySpanSink()
+tracer.add_sink(sink)
+with tracer.span("cas.put") as span:
+    readme.write_many(span, 3)
+tracer.close()
+below = [s for s in sink.spans if s["parent_span_id"] == span.span_hex]
+print([(s["name"], s["attributes"]) for s in below])
+"""
+    assert user_prints(python, user, program) == str([("disk.write", {"turn": n}) for n in range(3)])
 
 
 @pytest.mark.parametrize(

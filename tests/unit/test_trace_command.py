@@ -120,6 +120,12 @@ def test_errors(path: Path) -> None:
     assert [SEQUENCE.sub("", row) for row in red] == rows[:3]
 
 
+def test_what_had_no_room(path: Path) -> None:
+    """The head says how many spans are missing since their traces had no room."""
+    write(path, root(1, lost_spans=1200), root(2, parent=1, lost_spans=34), root(3, parent=1, lost_spans="?"))
+    assert trace(ONE, path).stdout.splitlines()[1].endswith("3 spans, 1,234 lost, kept: sampled")
+
+
 def test_a_message_of_its_own(path: Path) -> None:
     """A parent whose message is another one says it, too; one of several lines has them all."""
     rows = shown(
@@ -524,6 +530,12 @@ def test_the_last_one(path: Path, tmp_path: Path) -> None:
     result = trace("--last", "--errors", "--slower", "10ms", path)
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"there is none in {path}" in result.stderr
+
+
+def test_the_last_one_has_an_odd_id(path: Path) -> None:
+    """A trace whose id JSON escapes is shown as others are."""
+    write(path, root(1), root(2, at_ms=1) | {"trace_id": "\x1bé"})
+    assert trace("--last", path).stdout.startswith("trace \\x1bé\n")
 
 
 def test_the_last_one_of_a_pipe(path: Path) -> None:

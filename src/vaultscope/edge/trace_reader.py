@@ -123,7 +123,8 @@ class TraceReader:
         """The traces whose id begins so, or is this but for zeros in front, by id. Of the second and later
         ones only the first span: that there are several is all that is to be known."""
         found: dict[str, list[SpanLine]] = {}
-        for span in self.spans(prefix.encode()):
+        # What JSON may have escaped is not looked for in the line.
+        for span in self.spans(prefix.encode() if prefix.isascii() and prefix.isalnum() else b""):
             if not span.trace_id.startswith(prefix) and span.trace_id != prefix.zfill(ID_DIGITS):
                 continue
             spans = found.setdefault(span.trace_id, [])

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.cells import cell_len, set_cell_size
 
@@ -160,6 +160,8 @@ class _Waterfall:
         parts = [_count(len(self._spans), "span")]
         if errors:
             parts.append(style.paint(_RED, _count(errors, "error")))
+        if lost := sum(filter(_is_count, (span.record.get("lost_spans") for span in self._spans))):
+            parts.append(style.paint(_RED, f"{lost:,} lost"))
         if reasons := {str(span.record["reason"]) for span in self._spans if "reason" in span.record}:
             parts.append(f"kept: {', '.join(sorted(map(harmless, reasons)))}")
         if len(self._origins) > 1:
@@ -244,6 +246,10 @@ def _cut(text: str, cells: int, style: Style) -> str:
     if cell_len(text) <= cells:
         return text
     return set_cell_size(text, cells - 1) + ("~" if style.ascii else "…")
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and value > 0
 
 
 def _end_ns(row: Row) -> int:

@@ -80,10 +80,10 @@ def test_a_waterfall(path: Path) -> None:
         "trace 00000000000000000000000000000001",
         "2026-01-31 12:00:00.000  8.00 ms  4 spans, kept: sampled",
         "",
-        "   cas.put     8.00 ms  " + "█" * 56,
-        "     hash      1.00 ms  " + "█" * 7,
-        "     store     4.00 ms  " + " " * 28 + "█" * 28,
-        "       fsync   2.00 ms  " + " " * 42 + "█" * 14,
+        "   cas.put     8.00 ms  " + "▇" * 56,
+        "     hash      1.00 ms  " + "▇" * 7,
+        "     store     4.00 ms  " + " " * 28 + "▇" * 28,
+        "       fsync   2.00 ms  " + " " * 42 + "▇" * 14,
     ]
 
 
@@ -96,7 +96,7 @@ def test_the_ends_of_bars_meet(path: Path) -> None:
         span(3, parent=1, at_ms=1, ms=2),
         span(4, parent=1, at_ms=2.9999, ms=0),
     )
-    assert len(second) == len(third) - third.count("█")
+    assert len(second) == len(third) - third.count("▇")
     assert len(first) == len(third)
     assert fourth.endswith(" ▏") and len(fourth) <= len(first)
 
@@ -133,7 +133,7 @@ def test_a_message_of_its_own(path: Path) -> None:
         root(1, status="error", status_message="gave up\nafter 3"),
         span(2, parent=1, status="error", status_message="no"),
     )
-    assert [row.strip() for row in rows if "█" not in row] == ["gave up", "after 3", "no"]
+    assert [row.strip() for row in rows if "▇" not in row] == ["gave up", "after 3", "no"]
 
 
 def test_a_missing_parent(path: Path) -> None:
@@ -189,7 +189,7 @@ def test_clock_skew(path: Path, at_ms: float, ms: float, moved: float) -> None:
         span(3, parent=2, at_ms=at_ms + 1, ms=1),
     ]
     rows = shown(path, *given, options=("-v",))
-    marked = [row for row in rows if row[1:2] == "~" and "█" in row]
+    marked = [row for row in rows if row[1:2] == "~" and "▇" in row]
     assert len(marked) == (2 if moved else 0)
     assert sum(f"clock moved by {moved:.1f} ms" in row for row in rows) == (2 if moved else 0)
     off = f"{abs(moved):.1f} ms {'behind' if moved > 0 else 'ahead'}"
@@ -488,7 +488,7 @@ def test_what_is_there_twice(path: Path) -> None:
     """A span that was written twice is one span, in the list and in the waterfall."""
     write(path, root(1, status="error"), root(1, status="error"))
     assert "  1 span  1 error  " in trace("--list", path).stdout
-    assert len([row for row in trace(ONE, path).stdout.splitlines() if "█" in row]) == 1
+    assert len([row for row in trace(ONE, path).stdout.splitlines() if "▇" in row]) == 1
 
 
 def test_a_list_that_is_filtered(path: Path) -> None:
@@ -579,7 +579,7 @@ def test_ten_thousand_spans(shape: str) -> None:
     began = time.perf_counter()
     rows = list(render_trace(spans, Style(100)))
     assert time.perf_counter() - began < 20
-    assert sum("█" in row or "▏" in row for row in rows) == 10_000
+    assert sum("▇" in row or "▏" in row for row in rows) == 10_000
 
 
 edges = st.lists(

@@ -204,7 +204,7 @@ def _listed(traces: list[TraceSummary], digits: int, *, as_json: bool) -> Iterab
 def _style(verbose: bool, *, width: int = 100) -> Style:
     """width: where there is no terminal."""
     try:
-        "█▏…µ".encode(sys.stdout.encoding or "ascii")
+        "▇▏…µ".encode(sys.stdout.encoding or "ascii")
         ascii_only = False
     except UnicodeEncodeError:
         ascii_only = True

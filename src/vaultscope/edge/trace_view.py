@@ -3,9 +3,9 @@
     trace 0af7651916cd43dd8448eb211c80319c
     2026-01-31 12:00:00.123  35.2 ms  3 spans, 1 error, kept: error
 
-    ! cas.put          35.2 ms  ████████████████████
-        hash            1.2 ms  █
-    !   store.write    20.0 ms            ██████████
+    ! cas.put          35.2 ms  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇
+        hash            1.2 ms  ▇
+    !   store.write    20.0 ms            ▇▇▇▇▇▇▇▇▇▇
           OSError: disk full
 
 Names and messages come from outside, and a terminal obeys what it is sent: nothing but text gets through.
@@ -204,7 +204,8 @@ class _Waterfall:
         length = (since_ns + span.duration_ns) * cells // total - offset if self._total_ns else cells
         if length < 1:
             return " " * offset + ("|" if self._style.ascii else "▏")
-        return " " * offset + ("#" if self._style.ascii else "█") * length
+        # Seven eighths high, so that the bars of two rows do not become one.
+        return " " * offset + ("#" if self._style.ascii else "▇") * length
 
     def _duration(self, nanoseconds: int) -> str:
         return format_duration(nanoseconds, ascii=self._style.ascii)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from race import Sample, Times
 
-PEERS = ("prometheus_client", "hdrhistogram", "structlog", "orjson", "picologging")
+PEERS = ("prometheus_client", "hdrhistogram", "structlog", "orjson", "picologging", "opentelemetry-sdk")
 SCALES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (0.0, "ns"))
 
 

@@ -8,6 +8,21 @@
 
 #include "sha256.h"
 
+/* Begins the trace of an operation. What this thread logs until its end has its ids. */
+static void begin(const cas *store, vs_span *span, const char *name)
+{
+    vs_span_start_root(span, store->in->tracer, NULL, (vs_text){name, strlen(name)});
+    vs_log_set_span(span->scope.trace_high, span->scope.trace_low, span->scope.span);
+}
+
+static void end(vs_span *span, const uint8_t digest[32], size_t size, bool failed)
+{
+    vs_span_add(span, vs_field_bytes("hash", digest, 32));
+    vs_span_add(span, vs_field_u64("size", size));
+    vs_span_end(span, failed ? VS_SPAN_ERROR : VS_SPAN_OK);
+    vs_log_set_span(0, 0, 0);
+}
+
 /* root/<64 hexadecimal digits> */
 static void path_of(const cas *store, const uint8_t digest[32], char path[CAS_PATH_MAX])
 {
@@ -48,16 +63,22 @@ cas_result cas_put(const cas *store, const void *data, size_t size, uint8_t dige
     int64_t start = vs_clock_monotonic_ns();
     char path[CAS_PATH_MAX];
     cas_result result = CAS_OK;
+    vs_span span, write;
+    begin(store, &span, "cas.put");
     sha256(data, size, digest);
     path_of(store, digest, path);
-    if (access(path, F_OK) == 0)
+    if (access(path, F_OK) == 0) {
         vs_counter_inc(store->in->duplicate);
-    else
+    } else {
+        vs_span_start(&write, vs_span_scope_of(&span), (vs_text){"disk.write", 10});
         result = commit(store, data, size, path);
+        vs_span_end(&write, result == CAS_OK ? VS_SPAN_OK : VS_SPAN_ERROR);
+    }
     int64_t elapsed = vs_clock_monotonic_ns() - start;
     vs_hdr_record(&store->in->put_duration, elapsed);
     vs_log(store->in->log, result == CAS_OK ? VS_DEBUG : VS_ERROR, result == CAS_OK ? "Object stored" : "Object not stored",
            vs_field_bytes("hash", digest, 32), vs_field_u64("size", size), vs_field_f64("duration_ms", (double)elapsed / 1e6));
+    end(&span, digest, size, result != CAS_OK);
     return result;
 }
 
@@ -93,10 +114,13 @@ static cas_result read_and_verify(const cas *store, const uint8_t digest[32], vo
 cas_result cas_get(const cas *store, const uint8_t digest[32], void **data, size_t *size)
 {
     int64_t start = vs_clock_monotonic_ns();
+    vs_span span;
+    begin(store, &span, "cas.get");
     cas_result result = read_and_verify(store, digest, data, size);
     vs_hdr_record(&store->in->get_duration, vs_clock_monotonic_ns() - start);
     if (result != CAS_OK)
         vs_log(store->in->log, result == CAS_NOT_FOUND ? VS_INFO : VS_ERROR, "Object not read",
                vs_field_bytes("hash", digest, 32), vs_field_bool("corrupt", result == CAS_CORRUPT));
+    end(&span, digest, result == CAS_OK ? *size : 0, result != CAS_OK && result != CAS_NOT_FOUND);
     return result;
 }

@@ -1,6 +1,10 @@
 #include "instruments.h"
 
+#include <stdlib.h>
+
 #define TEXT(literal) {literal, sizeof(literal) - 1}
+
+static const int64_t SLOW_NS = 100000000; /* from how long on a trace is kept for that */
 
 /* Declares a metric and binds the series with these label values. */
 static vs_status series_of(vs_registry *registry, const vs_metric_spec *spec, const vs_text *values, vs_series **out)
@@ -36,6 +40,12 @@ static vs_status hdr_of(vs_registry *registry, vs_text name, vs_text help, vs_hd
     return status;
 }
 
+static double trace_rate(void)
+{
+    const char *text = getenv("VAULTSCOPE_TRACE_RATE");
+    return text != NULL ? atof(text) : 0.1;
+}
+
 vs_status instruments_open(instruments *in)
 {
     static const vs_text result[] = {TEXT("result")};
@@ -68,6 +78,8 @@ vs_status instruments_open(instruments *in)
         status = vs_journal_open(in->registry, NULL, &in->journal);
     if (status == VS_OK)
         status = vs_logger_open(in->journal, (vs_text)TEXT("cas"), &in->log);
+    if (status == VS_OK)
+        status = vs_tracer_open(in->journal, &(vs_tracer_options){.rate = trace_rate(), .slow_ns = SLOW_NS}, &in->tracer);
     return status;
 }
 

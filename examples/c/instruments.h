@@ -1,4 +1,4 @@
-/* The store's metrics and its logger: declared once, then used through handles that are plain structs. */
+/* The store's metrics, its logger and its tracer: declared once, then used through handles that are plain structs. */
 #ifndef INSTRUMENTS_H
 #define INSTRUMENTS_H
 
@@ -14,6 +14,7 @@ typedef struct instruments {
     vs_hdr put_duration, get_duration;     /* ns */
     vs_journal *journal;
     vs_logger *log;                        /* cas */
+    vs_tracer *tracer;                     /* keeps each trace that failed or was slow, and a tenth of the others */
 } instruments;
 
 /* Declares everything in a registry of its own, in the process's arena: the file that VAULTSCOPE_ARENA names, or memory. All of it is

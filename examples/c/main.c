@@ -8,7 +8,9 @@
  * With VAULTSCOPE_ARENA=FILE in the environment the metrics lie in that file, for `vaultscope serve --arena FILE` to show
  * while this runs and afterwards, and each run counts on from the last.
  * With VAULTSCOPE_LOG=FILE the log is written there, as lines of JSON; VAULTSCOPE_LOG_LEVEL=debug has a line for each object. Without, the
- * last records stay in the arena, for `vaultscope logs FILE`. */
+ * last records stay in the arena, for `vaultscope logs FILE`.
+ * Each put and get is a trace. Those that failed or were slow are in the log, too, and a tenth of the others, or the share that
+ * VAULTSCOPE_TRACE_RATE says: `vaultscope trace --list FILE`, with the log or the arena. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,11 @@
     curl -X PUT --data "hello" http://127.0.0.1:<B>/objects      prints the hash
     curl http://127.0.0.1:<A>/objects/<hash>                     A asks B
 
-Each writes its log to <name>.log and the traces that it keeps to <name>.spans: the lines of one request have
-the same trace_id in all four files, and `vaultscope trace <trace_id>` puts them together.
+Each writes its log to <name>.log and the traces that it keeps to <name>.spans. The lines of one request have
+the same trace_id in all four files:
+
+    vaultscope trace --last A.spans B.spans                      shows the last request
+    vaultscope logs --field trace_id=<trace_id> A.log B.log      what was logged in it
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ static void hex(char to[16], uint64_t id)
 }
 
 /* One record of the log: what every span has, then its attributes as they were encoded. */
-static void log_span(const vs_span *root, const vs_ended_span *span, int64_t anchor_ns, const char *reason)
+static void log_span(const vs_span *root, const vs_ended_span *span, int64_t anchor_ns, const char *reason, uint64_t lost)
 {
     static const char *const KINDS[] = {"internal", "server", "client", "producer", "consumer"};
     vs_log_head head;
@@ -210,6 +210,7 @@ static void log_span(const vs_span *root, const vs_ended_span *span, int64_t anc
         vs_field_i64("duration_ns", span->end_ns - span->start_ns),
         vs_field_text("status", span->status == VS_SPAN_ERROR ? "error" : "ok"),
         reason != NULL ? vs_field_text("reason", reason) : VS_LOG_END_,
+        lost != 0 ? vs_field_u64("lost_spans", lost) : VS_LOG_END_,
         VS_LOG_END_,
     };
     vs_log_add_array(&writer, fields);
@@ -236,12 +237,12 @@ static void end_root(vs_span *root, vs_ended_span *ended)
     if (reason != NULL) { /* the record says when it was written, which is when the span ended */
         memcpy(&head, ended->record, sizeof head);
         anchor_ns = (int64_t)head.time_ns - ended->end_ns;
-        log_span(root, ended, anchor_ns, reason);
+        log_span(root, ended, anchor_ns, reason, lost);
     }
     while (below != NULL) {
         vs_ended_span *next = below->next;
         if (reason != NULL)
-            log_span(root, below, anchor_ns, NULL);
+            log_span(root, below, anchor_ns, NULL, 0);
         free(below);
         below = next;
     }

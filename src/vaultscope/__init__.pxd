@@ -18,20 +18,33 @@ A logger writes into Python's journal, without the GIL too; take it once, and ke
     cdef const vs_logger *log = vs_logger_of(get_logger("cas"))
     with nogil:
         vs_log(log, VS_INFO, "Object stored", vs_field_u64("size", size))
+
+Spans below one of Python's, as long as that one is open (vaultscope/span.h):
+
+    cdef vs_span_scope scope = vs_scope_of(span)
+    cdef vs_span below
+    with nogil:
+        vs_span_start(&below, &scope, name)
+        vs_span_end(&below, VS_SPAN_OK)
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 
 from vaultscope._native.native cimport *
 
 
-cdef inline void *vs_handle_in(object metric, const char *kind) except NULL:
-    """What the capsule of a metric of this kind points to; alive as long as the metric is."""
+cdef inline object vs_capsule_of(object owner, const char *kind):
+    """The capsule of a metric, a logger or a span, if it is of this kind."""
     if vs_abi() != VS_ABI:
         raise ImportError("this module was built against another version of vaultscope: build it again")
-    capsule = metric.capsule()
+    capsule = owner.capsule()
     if not PyCapsule_IsValid(capsule, kind):
-        raise TypeError(f"{metric!r} has no {kind.decode()}")
-    return PyCapsule_GetPointer(capsule, kind)
+        raise TypeError(f"{owner!r} has no {kind.decode()}")
+    return capsule
+
+
+cdef inline void *vs_handle_in(object metric, const char *kind) except NULL:
+    """What the capsule of a metric of this kind points to; alive as long as the metric is."""
+    return PyCapsule_GetPointer(vs_capsule_of(metric, kind), kind)
 
 
 cdef inline vs_counter vs_counter_of(object metric) except *:
@@ -57,5 +70,5 @@ cdef inline const vs_logger *vs_logger_of(object logger) except NULL:
 
 cdef inline vs_span_scope vs_scope_of(object span) except *:
     """Where C's spans below a span of Python's belong; valid as long as that one is open."""
-    capsule = span.capsule()
+    capsule = vs_capsule_of(span, b"vs_span_scope")
     return (<vs_span_scope *>PyCapsule_GetPointer(capsule, b"vs_span_scope"))[0]

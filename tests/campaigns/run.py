@@ -1,4 +1,4 @@
-"""Runs the campaigns: long proofs of what is promised about threads, forks and kills.
+"""Runs the campaigns: long proofs of what is promised about threads, forks, kills and traces.
 
     python tests/campaigns/run.py [NAME ...] [--scale X] [--seed N] [--build FOLDER] [--folder FOLDER]
 
@@ -21,7 +21,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # What is written in Python: the script, and how often it does its thing.
-SCRIPTS = {"python": ("python_forks.py", 1_000), "python_logs": ("python_logs.py", 1_000)}
+SCRIPTS = {
+    "python": ("python_forks.py", 1_000),
+    "python_logs": ("python_logs.py", 1_000),
+    "python_traces": ("python_traces.py", 1_000_000),
+    "python_spans": ("python_spans.py", 10_000_000),
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ CASES = (
     *(Case("log_accounts", 64, place) for place in (MEMORY, FILE)),
     Case("log_kills", 64, FILE),
     Case("python_logs", 64, FILE),
+    Case("python_traces", 64, MEMORY),
+    Case("python_spans", 64, MEMORY),
 )
 NAMES = tuple(dict.fromkeys(case.name for case in CASES))
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installation import environment_with, run
@@ -144,6 +145,13 @@ def store_in_c(program: Path, folder: Path, **environment: str) -> dict[str, flo
     return samples(run(program, folder, str(THREADS), str(OBJECTS), cwd=folder, **environment))
 
 
+def logged_by_the_store_in_c(folder: Path, **environment: str) -> list[dict[str, Any]]:
+    """The records that the C example, built in `folder`, logs while it fills a store there."""
+    log = folder / "cas.log"
+    store_in_c(folder / "cas", folder / "store", VAULTSCOPE_LOG=str(log), **environment)
+    return [json.loads(line) for line in log.read_bytes().splitlines()]
+
+
 def check_store_in_c(got: dict[str, float]) -> None:
     """The totals of the C example: of each thread's objects, every second one is the same for all."""
     same = OBJECTS // 2
@@ -175,14 +183,36 @@ def test_the_store_in_c_writes_its_log(python: Path, examples: Path, tmp_path: P
     """The C example, by one line for the compiler, logs each object once, as JSON that says which it was."""
     flags = " ".join(config(python, "--includes", "--libs"))
     run("bash", "-euc", f"cc -O2 -Wall -Wextra -Werror c/*.c -o {tmp_path}/cas {flags}", cwd=examples)
-    log = tmp_path / "cas.log"
-    store_in_c(tmp_path / "cas", tmp_path / "store", VAULTSCOPE_LOG=str(log), VAULTSCOPE_LOG_LEVEL="debug")
-    records = [json.loads(line) for line in log.read_bytes().splitlines()]
+    records = logged_by_the_store_in_c(tmp_path, VAULTSCOPE_LOG_LEVEL="debug", VAULTSCOPE_TRACE_RATE="0")
     stored = [record for record in records if record["message"] == "Object stored"]
     assert len(stored) == THREADS * OBJECTS
     assert {record["hash"] for record in stored} == {path.name for path in (tmp_path / "store").iterdir()}
     assert [record["corrupt"] for record in records if record["level"] == "info"] == [False] * THREADS
     assert len(records) == len(stored) + THREADS
+
+
+def test_the_store_in_c_writes_its_traces(python: Path, examples: Path, tmp_path: Path) -> None:
+    """The C example makes a trace of each put and get, with the writing to the disk below it, and its log
+    records have the ids of what they belong to."""
+    flags = " ".join(config(python, "--includes", "--libs"))
+    run("bash", "-euc", f"cc -O2 -Wall -Wextra -Werror c/*.c -o {tmp_path}/cas {flags}", cwd=examples)
+    records = logged_by_the_store_in_c(tmp_path, VAULTSCOPE_LOG_LEVEL="debug", VAULTSCOPE_TRACE_RATE="1")
+    spans = [record for record in records if record["logger"] == "vaultscope.trace"]
+    puts, gets, writes = (
+        {span["span_id"]: span for span in spans if span["message"] == name}
+        for name in ("cas.put", "cas.get", "disk.write")
+    )
+    assert (len(puts), len(gets)) == (THREADS * OBJECTS, THREADS * OBJECTS + THREADS)
+    assert len(puts) + len(gets) + len(writes) == len(spans)
+    assert {span["hash"] for span in puts.values()} == {path.name for path in (tmp_path / "store").iterdir()}
+    assert {(span["status"], span["reason"]) for span in (puts | gets).values()} <= {
+        ("ok", "sampled"), ("ok", "slow"),
+    }  # fmt: skip
+    assert all(puts[span["parent_span_id"]]["trace_id"] == span["trace_id"] for span in writes.values())
+    stored = [record for record in records if record["message"] == "Object stored"]
+    assert {record["span_id"]: record["hash"] for record in stored} == {
+        span_id: span["hash"] for span_id, span in puts.items()
+    }
 
 
 def test_the_store_in_c_served_by_python(python: Path, examples: Path, tmp_path: Path) -> None:
@@ -319,8 +349,8 @@ def user(python: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A folder with two Cython modules, `user` and `readme`, and a C library libbump.so."""
     folder = tmp_path_factory.mktemp("modules")
     (folder / "user.pyx").write_text(USER_PYX)
-    (snippet,) = re.findall(r"^```cython\n(.*?)^```$", (project / "README.md").read_text(), re.M | re.S)
-    (folder / "readme.pyx").write_text(snippet)
+    snippets = re.findall(r"^```cython\n(.*?)^```$", (project / "README.md").read_text(), re.M | re.S)
+    (folder / "readme.pyx").write_text("\n".join(snippets))
     (folder / "setup.py").write_text(USER_SETUP)
     (folder / "bump.c").write_text(BUMP_C)
     run(python, "setup.py", "--quiet", "build_ext", "--inplace", cwd=folder)
@@ -460,10 +490,15 @@ print({s["parent_span_id"] for s in by_name["disk.write"]} == {by_name["inner"][
 print({s["parent_span_id"] for s in by_name["sync"]} == {s["span_id"] for s in by_name["disk.write"]})
 print(sorted(s["attributes"]["turn"] for s in by_name["disk.write"]) == sorted(list(range(500)) * 4))
 print(all(root["start_ns"] <= s["start_ns"] <= root["start_ns"] + root["duration_ns"] for s in rest))
+try:
+    user.span_all(registry.counter("c"), 1, False)
+except TypeError as error:
+    print(str(error).endswith("has no vs_span_scope"))
 """
     assert user_prints(python, user, program).splitlines() == [
         "kept error {'inner': 1, 'disk.write': 2000, 'sync': 2000} 4001",
         "True {'error'}",
+        "True",
         "True",
         "True",
         "True",
@@ -475,6 +510,23 @@ def test_the_readme_in_cython(python: Path, user: Path) -> None:
     """The Cython that the README shows does what is said there."""
     program = "import readme; puts = registry.counter('a.count'); readme.put_many(puts, 5); print(puts.value)"
     assert user_prints(python, user, program) == "5"
+
+
+def test_the_readme_in_cython_traces(python: Path, user: Path) -> None:
+    """The Cython spans that the README shows are below the span that they are given."""
+    program = """
+import readme
+from vaultscope.tracing import MemorySpanSink, Tracer
+
+tracer, sink = Tracer(registry, rate=1.0), MemorySpanSink()
+tracer.add_sink(sink)
+with tracer.span("cas.put") as span:
+    readme.write_many(span, 3)
+tracer.close()
+below = [s for s in sink.spans if s["parent_span_id"] == span.span_hex]
+print([(s["name"], s["attributes"]) for s in below])
+"""
+    assert user_prints(python, user, program) == str([("disk.write", {"turn": n}) for n in range(3)])
 
 
 @pytest.mark.parametrize(

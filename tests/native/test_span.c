@@ -238,6 +238,22 @@ static void a_remote_parent_says_whose_trace_it_is_and_whether_it_is_sampled(voi
     tear_down(&b);
 }
 
+static void a_root_says_how_many_spans_had_no_room(void)
+{
+    bench b = set_up(1.0, 0);
+    vs_span root;
+    vs_span_start_root(&root, b.tracer, NULL, (vs_text){"cas.put", 7});
+    for (int i = 0; i < 515; i++) {
+        vs_span below;
+        vs_span_start(&below, vs_span_scope_of(&root), NAME);
+        vs_span_end(&below, VS_SPAN_OK);
+    }
+    vs_span_end(&root, VS_SPAN_OK);
+    trace_once(&b, VS_SPAN_OK);
+    CHECK_EQ(lines_of(b.cursor, "\"reason\":\"sampled\",\"lost_spans\":3"), 1);
+    tear_down(&b);
+}
+
 static void a_share_that_is_none_is_refused(void)
 {
     bench b = set_up(1.0, 0);
@@ -261,6 +277,7 @@ int main(void)
     a_slow_trace_is_kept_and_says_so();
     the_rest_is_kept_by_the_share_of_ids();
     a_remote_parent_says_whose_trace_it_is_and_whether_it_is_sampled();
+    a_root_says_how_many_spans_had_no_room();
     a_share_that_is_none_is_refused();
     return check_report();
 }

@@ -80,10 +80,10 @@ def test_a_waterfall(path: Path) -> None:
         "trace 00000000000000000000000000000001",
         "2026-01-31 12:00:00.000  8.00 ms  4 spans, kept: sampled",
         "",
-        "   cas.put     8.00 ms  " + "█" * 56,
-        "     hash      1.00 ms  " + "█" * 7,
-        "     store     4.00 ms  " + " " * 28 + "█" * 28,
-        "       fsync   2.00 ms  " + " " * 42 + "█" * 14,
+        "   cas.put     8.00 ms  " + "▇" * 56,
+        "     hash      1.00 ms  " + "▇" * 7,
+        "     store     4.00 ms  " + " " * 28 + "▇" * 28,
+        "       fsync   2.00 ms  " + " " * 42 + "▇" * 14,
     ]
 
 
@@ -96,7 +96,7 @@ def test_the_ends_of_bars_meet(path: Path) -> None:
         span(3, parent=1, at_ms=1, ms=2),
         span(4, parent=1, at_ms=2.9999, ms=0),
     )
-    assert len(second) == len(third) - third.count("█")
+    assert len(second) == len(third) - third.count("▇")
     assert len(first) == len(third)
     assert fourth.endswith(" ▏") and len(fourth) <= len(first)
 
@@ -120,6 +120,12 @@ def test_errors(path: Path) -> None:
     assert [SEQUENCE.sub("", row) for row in red] == rows[:3]
 
 
+def test_what_had_no_room(path: Path) -> None:
+    """The head says how many spans are missing since their traces had no room."""
+    write(path, root(1, lost_spans=1200), root(2, parent=1, lost_spans=34), root(3, parent=1, lost_spans="?"))
+    assert trace(ONE, path).stdout.splitlines()[1].endswith("3 spans, 1,234 lost, kept: sampled")
+
+
 def test_a_message_of_its_own(path: Path) -> None:
     """A parent whose message is another one says it, too; one of several lines has them all."""
     rows = shown(
@@ -127,7 +133,7 @@ def test_a_message_of_its_own(path: Path) -> None:
         root(1, status="error", status_message="gave up\nafter 3"),
         span(2, parent=1, status="error", status_message="no"),
     )
-    assert [row.strip() for row in rows if "█" not in row] == ["gave up", "after 3", "no"]
+    assert [row.strip() for row in rows if "▇" not in row] == ["gave up", "after 3", "no"]
 
 
 def test_a_missing_parent(path: Path) -> None:
@@ -170,6 +176,7 @@ def test_several_vaults(tmp_path: Path) -> None:
         (-50.0, 4.0, 53.0),  # it began before it was called: to the middle
         (50.0, 4.0, -47.0),  # it ended after it was answered
         (-50.0, 20.0, 50.0),  # too long for its parent: as early as can be
+        (8.0, 4.0, 0.0),  # its answer had gone out when it ended
         (5.0, 20.0, 0.0),  # its parent did not wait for it
         (2.0, 4.0, 0.0),  # all is well
     ],
@@ -182,9 +189,12 @@ def test_clock_skew(path: Path, at_ms: float, ms: float, moved: float) -> None:
         span(3, parent=2, at_ms=at_ms + 1, ms=1),
     ]
     rows = shown(path, *given, options=("-v",))
-    marked = [row for row in rows if row[1:2] == "~" and "█" in row]
+    marked = [row for row in rows if row[1:2] == "~" and "▇" in row]
     assert len(marked) == (2 if moved else 0)
     assert sum(f"clock moved by {moved:.1f} ms" in row for row in rows) == (2 if moved else 0)
+    off = f"{abs(moved):.1f} ms {'behind' if moved > 0 else 'ahead'}"
+    note = f"~ 2 spans moved into what called them: the clock of {path} is about {off}"
+    assert (note in rows) == bool(moved)
 
 
 def test_one_clock_is_not_moved(path: Path) -> None:
@@ -206,7 +216,6 @@ def test_details(path: Path) -> None:
     )
     assert [row.strip() for row in shown(path, given, options=("--verbose",))[1:]] == [
         "span 0000000000000001",
-        "kind=internal",
         "reason=sampled",
         "tracestate=a=1",
         "hash=0102",
@@ -308,6 +317,26 @@ def test_an_abbreviated_id(path: Path) -> None:
         assert result.stdout.startswith("trace abcdef00")
 
 
+def test_zeros_in_front(path: Path) -> None:
+    """An id of 64 bits is found as whoever made it knows it: without the zeros that it was filled up with."""
+    write(path, root(1, trace=0xABCDEF), root(2, trace=0x1234 << 112))
+    assert trace("abcdef", path).stdout.startswith(f"trace {0xABCDEF:032x}")
+    assert trace("abcde", path).exit_code == 1
+
+
+def test_ids_as_others_write_them(path: Path) -> None:
+    """Capitals, hyphens, and a parent that is null or all zeros: it is one trace, and begins there."""
+    trace_id, span_id = "4BF92F35-77B3-4DA6-A3CE-929D0E0E4736", "00F067AA0BA902B7"
+    first = {"trace_id": trace_id, "span_id": span_id}
+    second = {"trace_id": trace_id.lower().replace("-", ""), "parent_span_id": span_id.lower()}
+    for no_parent in (None, "0" * 16):
+        write(path, root(1) | first | {"parent_span_id": no_parent}, span(2) | second)
+        rows = trace("4bf92f3577", path).stdout.splitlines()
+        assert rows[0] == "trace 4bf92f3577b34da6a3ce929d0e0e4736"
+        assert [row[: row.index("cas")] for row in rows[3:]] == ["   ", "     "]
+        assert len(trace("--list", path).stdout.splitlines()) == 1
+
+
 def test_an_ambiguous_id(path: Path) -> None:
     """Several traces that begin so are named, not shown, and the status is 1."""
     write(path, *[root(n, trace=(0xAB << 120) + n) for n in range(1, 13)])
@@ -333,7 +362,8 @@ def test_wrong_usage(path: Path) -> None:
         (ONE, path.parent / "none"), (ONE, path.parent), ("--list", path.parent / "none"), (), (ONE,),
         ("--list",),
         ("xyz", path), ("0" * 33, path), ("--list", "--slower", "fast", path), ("--errors", ONE, path),
-        ("--list", "-n", "-1", path),
+        ("--list", "-n", "-1", path), ("--list", "--last", path), ("--last", "-n", "1", path),
+        ("--slower", "1s", ONE, path), ("--last",),
     ):  # fmt: skip
         result = trace(*arguments)
         assert (result.exit_code, result.stdout) == (2, ""), arguments
@@ -390,6 +420,24 @@ def test_lines_that_are_no_spans(path: Path) -> None:
     assert f"{len(odd)} lines were no spans" in result.stderr
 
 
+def test_spans_in_a_log(path: Path) -> None:
+    """Spans that a program in C wrote to its log are read there, other records of it passed over."""
+    ours = {"level": "info", "logger": "vaultscope.trace", "message": "cas.put", "pid": 7, "size": 4096}
+    other = {"level": "info", "logger": "cas", "message": "Object stored", "trace_id": ONE, "span_id": "1"}
+    given = {key: value for key, value in root(1).items() if key != "name"}
+    write(path, ours | given, other, {"level": "info"})
+    result = trace("-v", ONE, path)
+    rows = result.stdout.splitlines()[3:]
+    assert rows[0].startswith("   cas.put  ")
+    assert [row.strip() for row in rows[1:]] == [
+        "span " + "1".zfill(16),
+        "pid=7",
+        "size=4096",
+        "reason=sampled",
+    ]
+    assert trace("--list", path).stderr == "vaultscope trace: 1 line was no span\n"
+
+
 def test_odd_values(path: Path) -> None:
     """A span whose lesser values are not what they should be is shown as far as it goes."""
     odd = {
@@ -415,10 +463,32 @@ def test_a_list(path: Path) -> None:
         path, span(2, parent=1, at_ms=1, ms=5, name="inner", status="error"), root(1, ms=4, name="outer"),
         root(3, trace=2, at_ms=5000, name="later"),
     )  # fmt: skip
-    assert trace("--list", path).stdout.splitlines() == [
-        f"2026-01-31 12:00:05.000   1.00 ms       1 span             {2:032x}  later",
-        f"2026-01-31 12:00:00.000   6.00 ms      2 spans    1 error  {1:032x}  outer",
+    assert trace("--list", path, COLUMNS="95").stdout.splitlines() == [
+        f"2026-01-31 12:00:05.000   1.00 ms   1 span           {2:032x}  later",
+        f"2026-01-31 12:00:00.000   6.00 ms  2 spans  1 error  {1:032x}  outer",
     ]
+
+
+def test_a_list_in_a_narrow_terminal(path: Path) -> None:
+    """What has no room is cut: ids to as many digits as tell all traces apart, then names; a pipe has room
+    for all."""
+    first, second = 0xABCDEF0123456789 << 64, 0xABCDEF0123000000 << 64
+    write(path, root(1, trace=first, name="cas.get" * 9), root(2, trace=second, at_ms=-1))
+    rows = trace("--list", "-n", "1", path, COLUMNS="80").stdout.splitlines()
+    assert rows == ["2026-01-31 12:00:00.000   1.00 ms  1 span  abcdef01234  cas.getcas.getcas.getca…"]
+    assert cell_len(rows[0]) == 80
+    assert trace("abcdef01234", path).exit_code == 0
+    assert "…" in trace("--list", path, COLUMNS="20").stdout
+    piped = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    output = subprocess.run([*COMMAND, "--list", path], stdout=subprocess.PIPE, env=piped, check=True).stdout
+    assert f"{first:032x}  {'cas.get' * 9}\n".encode() in output
+
+
+def test_what_is_there_twice(path: Path) -> None:
+    """A span that was written twice is one span, in the list and in the waterfall."""
+    write(path, root(1, status="error"), root(1, status="error"))
+    assert "  1 span  1 error  " in trace("--list", path).stdout
+    assert len([row for row in trace(ONE, path).stdout.splitlines() if "▇" in row]) == 1
 
 
 def test_a_list_that_is_filtered(path: Path) -> None:
@@ -438,6 +508,42 @@ def test_a_list_that_is_filtered(path: Path) -> None:
     assert listed("-n", "0", path) == []
     write(path)
     assert listed(path) == []
+
+
+def test_the_last_one(path: Path, tmp_path: Path) -> None:
+    """--last shows the newest trace, or the newest of those that are asked for."""
+    write(
+        path,
+        root(1, ms=9.99, status="error"),
+        root(2, trace=2, ms=10, at_ms=1),
+        span(4, trace=2, parent=2, at_ms=2),
+        root(3, trace=3, ms=1, at_ms=2),
+    )
+    packed = tmp_path / "traces.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for source in (path, packed):
+        for options, number in (((), 3), (("--errors",), 1), (("--slower", "10ms"), 2)):
+            assert trace("--last", *options, source).stdout.startswith(f"trace {number:032x}\n")
+    assert [json.loads(row)["span_id"][-1] for row in trace(
+        "--last", "--slower", "10ms", "--json", path
+    ).stdout.splitlines()] == ["2", "4"]  # fmt: skip
+    result = trace("--last", "--errors", "--slower", "10ms", path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"there is none in {path}" in result.stderr
+
+
+def test_the_last_one_has_an_odd_id(path: Path) -> None:
+    """A trace whose id JSON escapes is shown as others are."""
+    write(path, root(1), root(2, at_ms=1) | {"trace_id": "\x1bé"})
+    assert trace("--last", path).stdout.startswith("trace \\x1bé\n")
+
+
+def test_the_last_one_of_a_pipe(path: Path) -> None:
+    """What can be read only once is refused."""
+    data = json.dumps(root(1)).encode()
+    done = subprocess.run([*COMMAND, "--last", "-"], input=data, capture_output=True, timeout=TIMEOUT)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"- can be read once" in done.stderr
 
 
 def test_nobody_reads_any_more(path: Path) -> None:
@@ -473,7 +579,7 @@ def test_ten_thousand_spans(shape: str) -> None:
     began = time.perf_counter()
     rows = list(render_trace(spans, Style(100)))
     assert time.perf_counter() - began < 20
-    assert sum("█" in row or "▏" in row for row in rows) == 10_000
+    assert sum("▇" in row or "▏" in row for row in rows) == 10_000
 
 
 edges = st.lists(

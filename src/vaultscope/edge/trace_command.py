@@ -13,9 +13,9 @@ import click
 
 from vaultscope.core.json_codec import dumps
 from vaultscope.edge.log_command import DamagedSourceError, NoSuchSourceError, _wants_colour
-from vaultscope.edge.log_source import Source, open_source
+from vaultscope.edge.log_source import PipeSource, Source, open_source
 from vaultscope.edge.stop import StopSignal
-from vaultscope.edge.trace_reader import SpanLine, TraceReader, TraceSummary, summarize
+from vaultscope.edge.trace_reader import SpanLine, TraceReader, TraceSummary, id_digits, summarize
 from vaultscope.edge.trace_view import Style, render_list, render_trace
 from vaultscope.errors import VaultscopeError
 
@@ -44,10 +44,11 @@ def _nanoseconds(context: click.Context, option: click.Parameter, value: str | N
 @click.argument("arguments", nargs=-1, metavar="ID [SOURCE]...")
 @click.option("-v", "--verbose", is_flag=True, help="With attributes, events and links.")
 @click.option("--list", "as_list", is_flag=True, help="All traces, newest first; no ID is given then.")
-@click.option("--errors", is_flag=True, help="With --list: only those with errors.")
+@click.option("--last", is_flag=True, help="The newest trace; no ID is given then.")
+@click.option("--errors", is_flag=True, help="With --list or --last: of those with errors.")
 @click.option(
     "--slower", callback=_nanoseconds, metavar="TIME",
-    help="With --list: only those that took so long, or longer: 500us, 10ms, 1.5s, 2m.",
+    help="With --list or --last: of those that took so long, or longer: 500us, 10ms, 1.5s, 2m.",
 )  # fmt: skip
 @click.option("-n", "--lines", type=click.IntRange(0), metavar="N", help="With --list: only the newest N.")
 @click.option("--json", "as_json", is_flag=True, help="The spans as lines of JSON; with --list, the traces.")
@@ -55,6 +56,7 @@ def trace(
     arguments: tuple[str, ...],
     verbose: bool,
     as_list: bool,
+    last: bool,
     errors: bool,
     slower: int,
     lines: int | None,
@@ -62,12 +64,20 @@ def trace(
 ) -> None:
     """Show a trace as a waterfall: which operation called which, and how long each took.
 
-    ID is the trace's, or its beginning, if no other begins so. A SOURCE is a file of spans as a
-    JsonLinesSpanSink writes it, compressed with gzip or not, or - for standard input; several, of several
-    vaults, are put together. Without any it is the file that VAULTSCOPE_TRACES names.
+    ID is the trace's, or its beginning, if no other begins so; zeros in front may be left out of a whole one.
+    A SOURCE is a file of spans as a JsonLinesSpanSink writes it, or a log that a program in C writes its
+    spans to, or its arena; compressed with gzip or not, or - for standard input. Several, of several vaults
+    or rotated, are put together. Without any it is the file that VAULTSCOPE_TRACES names.
 
-    A span is marked with ! if it failed, with ~ if it comes from another process whose clock cannot be right.
-    Times are UTC. Colours are for terminals, unless NO_COLOR or FORCE_COLOR say otherwise.
+    A span is marked with ! if it failed, with ~ if it comes from another process whose clock cannot be right,
+    and was moved. Times are UTC. Colours are for terminals, unless NO_COLOR or FORCE_COLOR say otherwise.
+
+    \b
+    Examples:
+      vaultscope trace --list --errors vault.spans
+      vaultscope trace --last --errors vault.spans
+      vaultscope trace 4bf92f35 north.spans south.spans*
+      vaultscope trace --list --slower 50ms --json vault.spans | jq -r .trace_id
 
     \b
     Exit status:
@@ -77,25 +87,32 @@ def trace(
       4  an arena is damaged
       130, 143  stopped by Ctrl-C or SIGTERM
     """
-    if not as_list and (errors or slower or lines is not None):
-        raise click.UsageError("--errors, --slower and --lines go with --list")
-    prefix = "" if as_list else _prefix(arguments)
-    named = arguments if as_list else arguments[1:]
+    if as_list and last:
+        raise click.UsageError("--list and --last are one or the other")
+    if not (as_list or last) and (errors or slower):
+        raise click.UsageError("--errors and --slower go with --list or --last")
+    if not as_list and lines is not None:
+        raise click.UsageError("--lines goes with --list")
+    prefix = "" if as_list or last else _prefix(arguments)
+    named = arguments if as_list or last else arguments[1:]
     paths = named or tuple(filter(None, (os.environ.get("VAULTSCOPE_TRACES"),)))
     if not paths:
         raise click.UsageError("no SOURCE is given, and VAULTSCOPE_TRACES names none")
     stop = StopSignal()
     with ExitStack() as stack:
         stack.enter_context(stop.listening())
-        reader = TraceReader([_opened(stack, path, stop) for path in dict.fromkeys(paths)], stopped=stop)
+        sources = [_opened(stack, path, stop) for path in dict.fromkeys(paths)]
+        reader = TraceReader(sources, stopped=stop)
+        found = summarize(reader.spans()) if as_list or last else []
+        chosen = [each for each in found if each.duration_ns >= slower and (each.errors or not errors)]
+        if last and stop.number is None:
+            prefix = _newest(chosen, paths, reader)
+            reader = TraceReader(_rewound(sources), stopped=stop)
         if as_list:
-            found = summarize(reader.spans())
-            shown = [each for each in found if each.duration_ns >= slower and (each.errors or not errors)]
-            output = _listed(shown[:lines], as_json=as_json)
-        else:
-            output = _shown(
-                _only(reader.find(prefix), prefix, paths, reader), as_json=as_json, verbose=verbose
-            )
+            output = _listed(chosen[:lines], id_digits(found), as_json=as_json)
+        elif stop.number is None:
+            spans = _only(reader.find(prefix), prefix, paths, reader)
+            output = _shown(spans, as_json=as_json, verbose=verbose)
         if stop.number is None:
             _write(output)
     _tell(reader)
@@ -106,10 +123,10 @@ def trace(
 
 def _prefix(arguments: tuple[str, ...]) -> str:
     if not arguments:
-        raise click.UsageError("no ID is given, nor --list")
+        raise click.UsageError("no ID is given, nor --list, nor --last")
     prefix = arguments[0].replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{1,32}", prefix):
-        raise click.UsageError(f"{arguments[0]!r} is no ID: up to 32 hexadecimal digits")
+        raise click.UsageError(f"{arguments[0]!r} is no ID: up to 32 hexadecimal digits, as --list has them")
     return prefix
 
 
@@ -122,6 +139,23 @@ def _opened(stack: ExitStack, path: str, stop: StopSignal) -> Source:
         raise DamagedSourceError(str(error)) from None
     stack.callback(source.close)
     return source
+
+
+def _rewound(sources: list[Source]) -> list[Source]:
+    """The sources, to be read a second time."""
+    for source in sources:
+        if isinstance(source, PipeSource):
+            raise click.UsageError(f"--last reads a SOURCE twice, and {source.name} can be read once")
+        source.rewind(sys.maxsize)
+    return sources
+
+
+def _newest(chosen: list[TraceSummary], paths: Iterable[str], reader: TraceReader) -> str:
+    """The id of the newest trace. Raises NoSuchTraceError."""
+    if not chosen:
+        _tell(reader)
+        raise NoSuchTraceError(f"there is none in {', '.join(paths)}")
+    return chosen[0].trace_id
 
 
 def _only(
@@ -147,7 +181,7 @@ def _shown(spans: list[SpanLine], *, as_json: bool, verbose: bool) -> Iterable[b
     return (line.encode(encoding, "backslashreplace") for line in render_trace(spans, _style(verbose)))
 
 
-def _listed(traces: list[TraceSummary], *, as_json: bool) -> Iterable[bytes]:
+def _listed(traces: list[TraceSummary], digits: int, *, as_json: bool) -> Iterable[bytes]:
     if as_json:
         return (
             dumps(
@@ -163,17 +197,19 @@ def _listed(traces: list[TraceSummary], *, as_json: bool) -> Iterable[bytes]:
             for each in traces
         )
     encoding = sys.stdout.encoding or "ascii"
-    return (line.encode(encoding, "backslashreplace") for line in render_list(traces, _style(False)))
+    rows = render_list(traces, _style(False, width=0), id_digits=digits)
+    return (row.encode(encoding, "backslashreplace") for row in rows)
 
 
-def _style(verbose: bool) -> Style:
+def _style(verbose: bool, *, width: int = 100) -> Style:
+    """width: where there is no terminal."""
     try:
-        "█▏…µ".encode(sys.stdout.encoding or "ascii")
+        "▇▏…µ".encode(sys.stdout.encoding or "ascii")
         ascii_only = False
     except UnicodeEncodeError:
         ascii_only = True
-    width = shutil.get_terminal_size((100, 24)).columns
-    return Style(width, _wants_colour(), ascii_only, verbose)
+    columns = shutil.get_terminal_size((width, 24)).columns
+    return Style(columns, _wants_colour(), ascii_only, verbose)
 
 
 def _write(lines: Iterable[bytes]) -> None:

@@ -85,20 +85,17 @@ def _skew(row: Row, child: SpanLine) -> int:
     """How far a child's clock is to be moved, seen from its parent's.
 
     Only another process has another clock, so only a local root is moved, and only if the times cannot be: a
-    child does not begin before its parent, and what serves a client's call does not end after it. It is moved
-    to the middle of its parent: the way there takes as long as the way back.
+    child does not begin before its parent, and what serves a client's call does not begin after that call is
+    over. (It may well end after it: its answer has gone out before.) It is moved to the middle of its parent:
+    the way there takes as long as the way back.
     """
     parent = row.span
     if parent is None or not child.is_local_root:
         return 0
-    is_early = child.start_ns < parent.start_ns
-    is_late = child.end_ns > parent.end_ns and (_kind(parent), _kind(child)) == ("client", "server")
-    if not is_early and not is_late:
+    is_late = child.start_ns > parent.end_ns and (_kind(parent), _kind(child)) == ("client", "server")
+    if child.start_ns >= parent.start_ns and not is_late:
         return 0
-    spare = parent.duration_ns - child.duration_ns
-    if spare < 0 and not is_early:
-        return 0  # it outlived its caller, which did not wait for it
-    return parent.start_ns + max(0, spare) // 2 - child.start_ns
+    return parent.start_ns + max(0, parent.duration_ns - child.duration_ns) // 2 - child.start_ns
 
 
 def _kind(span: SpanLine) -> Any:

@@ -3,9 +3,9 @@
     trace 0af7651916cd43dd8448eb211c80319c
     2026-01-31 12:00:00.123  35.2 ms  3 spans, 1 error, kept: error
 
-    ! cas.put          35.2 ms  ████████████████████
-        hash            1.2 ms  █
-    !   store.write    20.0 ms            ██████████
+    ! cas.put          35.2 ms  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇
+        hash            1.2 ms  ▇
+    !   store.write    20.0 ms            ▇▇▇▇▇▇▇▇▇▇
           OSError: disk full
 
 Names and messages come from outside, and a terminal obeys what it is sent: nothing but text gets through.
@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.cells import cell_len, set_cell_size
 
 from vaultscope.core.json_codec import dumps
 from vaultscope.edge.log_text import harmless
-from vaultscope.edge.trace_reader import SpanLine, TraceSummary
+from vaultscope.edge.trace_reader import ID_DIGITS, SpanLine, TraceSummary
 from vaultscope.edge.trace_tree import Row, trace_rows
 
 __all__ = ["Style", "format_duration", "render_list", "render_trace"]
@@ -30,12 +30,16 @@ __all__ = ["Style", "format_duration", "render_list", "render_trace"]
 _DURATION_CELLS = 8
 _GUTTER_CELLS = 3  # whether it failed, whether its clock was moved
 _NAME_CELLS_MIN = 6
+_ID_DIGITS_MIN = 8
 _BAR_CELLS_MIN = 8
 _DEEP_NAME_CELLS = (
     12  # rows that leave less to their name are not indented further, but say how deep they are
 )
 _BAR_CELLS = 24  # are left to the bars before names may have more
-_SHOWN = "name", "time", "trace_id", "span_id", "parent_span_id", "start_ns", "duration_ns", "status", "vault"
+_SHOWN_ELSEWHERE = (
+    "name", "time", "trace_id", "span_id", "parent_span_id", "start_ns", "duration_ns", "status", "vault",
+    "attributes", "events", "links", "status_message",
+)  # fmt: skip
 _RED, _DIM, _BOLD, _BAR, _RESET = "\x1b[31m", "\x1b[2m", "\x1b[1m", "\x1b[36m", "\x1b[0m"
 
 
@@ -59,14 +63,33 @@ def render_trace(spans: Sequence[SpanLine], style: Style) -> Iterator[str]:
     return _Waterfall(trace_rows(spans), style).lines()
 
 
-def render_list(traces: Sequence[TraceSummary], style: Style) -> Iterator[str]:
-    """A line for each trace, without newlines."""
-    for trace in traces:
-        duration = format_duration(trace.duration_ns, ascii=style.ascii).rjust(_DURATION_CELLS)
-        counts = _count(trace.spans, "span").rjust(11)
-        errors = style.paint(_RED, (_count(trace.errors, "error") if trace.errors else "").rjust(9))
-        when, what = _time(trace.start_ns), f"{harmless(trace.trace_id)}  {harmless(trace.name)}"
-        yield f"{when}  {duration}  {counts}  {errors}  {what}"
+def render_list(traces: Sequence[TraceSummary], style: Style, *, id_digits: int = ID_DIGITS) -> Iterator[str]:
+    """A line for each trace, without newlines. A style's width of 0 is room for all.
+
+    id_digits: how many tell the traces apart, which is what an id has where there is no room for more."""
+    rows = [
+        (
+            _time(trace.start_ns),
+            format_duration(trace.duration_ns, ascii=style.ascii),
+            _count(trace.spans, "span"),
+            _count(trace.errors, "error") if trace.errors else "",
+            harmless(trace.trace_id),
+            harmless(trace.name) or "(no name)",
+        )
+        for trace in traces
+    ]
+    when, duration, spans, errors, ids, names = (
+        max(map(cell_len, texts), default=0) for texts in zip(*rows, strict=True)
+    ) if rows else (0,) * 6  # fmt: skip
+    duration = max(duration, _DURATION_CELLS)
+    before = when + duration + spans + errors + (8 if errors else 6)
+    if style.width and before + ids + 2 + names > style.width:
+        ids = min(ids, max(id_digits, _ID_DIGITS_MIN))
+        names = min(names, max(style.width - before - ids - 2, _NAME_CELLS_MIN))
+    for at, took, count, failed, trace_id, name in rows:
+        red = style.paint(_RED, failed.rjust(errors)) + "  " if errors else ""
+        row = f"{at.ljust(when)}  {took.rjust(duration)}  {count.rjust(spans)}  {red}"
+        yield row + f"{set_cell_size(trace_id, ids)}  {_cut(name, names, style)}"
 
 
 def format_duration(nanoseconds: int, *, ascii: bool = False) -> str:
@@ -112,10 +135,24 @@ class _Waterfall:
             yield self._line(row)
             if row.span is not None:
                 yield from self._below(row, row.span)
-        shifts = [row for row in self._rows if row.shift_ns]
-        if shifts:
+        yield from self._foot()
+
+    def _foot(self) -> Iterator[str]:
+        """Whose clock was not believed, and how far off it seems to be."""
+        moved: dict[tuple[str, int], int] = {}
+        for row in self._rows:
+            if row.span is not None and row.shift_ns:
+                key = row.span.origin, row.shift_ns
+                moved[key] = moved.get(key, 0) + 1
+        if moved:
             yield ""
-            yield f"~ {_count(len(shifts), 'span')} of other clocks: moved to lie in what called them"
+        for (origin, shift_ns), count in moved.items():
+            off = self._duration(abs(shift_ns))
+            slow = "behind" if shift_ns > 0 else "ahead"
+            yield (
+                f"~ {_count(count, 'span')} moved into what called them:"
+                f" the clock of {harmless(origin)} is about {off} {slow}"
+            )
 
     def _head(self) -> Iterator[str]:
         style = self._style
@@ -123,6 +160,8 @@ class _Waterfall:
         parts = [_count(len(self._spans), "span")]
         if errors:
             parts.append(style.paint(_RED, _count(errors, "error")))
+        if lost := sum(filter(_is_count, (span.record.get("lost_spans") for span in self._spans))):
+            parts.append(style.paint(_RED, f"{lost:,} lost"))
         if reasons := {str(span.record["reason"]) for span in self._spans if "reason" in span.record}:
             parts.append(f"kept: {', '.join(sorted(map(harmless, reasons)))}")
         if len(self._origins) > 1:
@@ -145,10 +184,7 @@ class _Waterfall:
 
     def _line(self, row: Row) -> str:
         style, span = self._style, row.span
-        label = self._label(row)
-        if cell_len(label) > self._name_cells:
-            mark = "~" if style.ascii else "…"
-            label = set_cell_size(label, self._name_cells - 1) + mark
+        label = _cut(self._label(row), self._name_cells, style)
         if span is None:
             return (" " * _GUTTER_CELLS + style.paint(_DIM, label)).rstrip()
         label = set_cell_size(label, self._name_cells)
@@ -168,7 +204,8 @@ class _Waterfall:
         length = (since_ns + span.duration_ns) * cells // total - offset if self._total_ns else cells
         if length < 1:
             return " " * offset + ("|" if self._style.ascii else "▏")
-        return " " * offset + ("#" if self._style.ascii else "█") * length
+        # Seven eighths high, so that the bars of two rows do not become one.
+        return " " * offset + ("#" if self._style.ascii else "▇") * length
 
     def _duration(self, nanoseconds: int) -> str:
         return format_duration(nanoseconds, ascii=self._style.ascii)
@@ -191,7 +228,7 @@ class _Waterfall:
         if row.shift_ns:
             yield f"clock moved by {self._duration(row.shift_ns)}"
         for key, value in record.items():
-            if key not in (*_SHOWN, "attributes", "events", "links", "status_message"):
+            if key not in _SHOWN_ELSEWHERE and (key, value) != ("kind", "internal"):
                 yield from _pair(key, value)
         yield from _pairs(record.get("attributes"))
         for event in _mappings(record.get("events")):
@@ -204,6 +241,16 @@ class _Waterfall:
             yield f"link to {_text(link.get('trace_id', ''))} {_text(link.get('span_id', ''))}"
             for line in _pairs(link.get("attributes")):
                 yield f"  {line}"
+
+
+def _cut(text: str, cells: int, style: Style) -> str:
+    if cell_len(text) <= cells:
+        return text
+    return set_cell_size(text, cells - 1) + ("~" if style.ascii else "…")
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and value > 0
 
 
 def _end_ns(row: Row) -> int:

@@ -176,6 +176,9 @@ class Tracer(NativeTracer):
     Thread-safe. Raises DeclarationError. Source: memo, Tracing, Trace Sampling.
     """
 
+    # With a dict, CPython 3.12 and 3.13 would know no shortcut to the methods.
+    __slots__ = ("__weakref__", "_lock", "_queue_spans", "_threads", "registry")
+
     def __init__(
         self,
         registry: Registry | None = None,

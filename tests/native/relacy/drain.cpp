@@ -63,22 +63,23 @@ struct two_cursors : ring_machine<two_cursors<POLICY, BEFORE, RECORDS, TAKES>, 3
     }
 };
 
-/* After BEFORE records a process that drains is killed: in the run, at a write that the schedule chooses, or before it, with the tail pinned.
- * Another one takes over and drains TAKES batches, while a third one overwrites RECORDS, and a fourth one reaps the dead. What is
- * formatted is whole (key_of), and nothing is taken twice but what the dead one had not acknowledged. */
-template <bool PINNED, unsigned BEFORE, unsigned RECORDS, unsigned TAKES>
-struct taking_over : ring_machine<taking_over<PINNED, BEFORE, RECORDS, TAKES>, 4> {
+/* After BEFORE records a process that drains is killed: in the run, at a write that the schedule chooses, or before it, with the tail
+ * pinned; or it closes its cursor. Another one takes over and drains TAKES batches, while a third one overwrites RECORDS, and a fourth one
+ * reaps the dead. What is formatted is whole (key_of), and nothing is taken twice but what the dead one had not acknowledged. */
+enum end { KILLED, PINNED, CLOSED };
+template <end HOW, unsigned BEFORE, unsigned RECORDS, unsigned TAKES>
+struct taking_over : ring_machine<taking_over<HOW, BEFORE, RECORDS, TAKES>, 4> {
     vs_cursor *first, *second;
-    unsigned taken;
+    unsigned taken, others; /* the first one's: that it acknowledged, or may have */
 
     void before()
     {
         this->begin();
         first = second = nullptr;
-        taken = 0;
+        taken = others = 0;
         this->put_before(BEFORE);
         as = 3;
-        if (PINNED) {
+        if (HOW == PINNED) {
             uint64_t end;
             first = this->open_cursor("a");
             RL_ASSERT(vs_cursor_prepare(first, 1, &end));
@@ -108,7 +109,13 @@ struct taking_over : ring_machine<taking_over<PINNED, BEFORE, RECORDS, TAKES>, 4
         } else if (index == 2) {
             if (dead[3].load(rl::mo_acquire, RL_INFO) != 0)
                 vs_ring_reap(&rings[2], 4);
-        } else if (!PINNED) {
+        } else if (HOW == CLOSED) {
+            vs_cursor *mine = this->open_cursor("a");
+            if (mine != nullptr) {
+                others = this->take_one(mine, 1);
+                vs_cursor_close(mine, false);
+            }
+        } else if (HOW == KILLED) {
             do_and_die(40, [this] {
                 first = this->open_cursor("a");
                 if (first != nullptr) /* the other one was quicker */
@@ -122,12 +129,15 @@ struct taking_over : ring_machine<taking_over<PINNED, BEFORE, RECORDS, TAKES>, 4
         as = 1; /* the second process, which goes on */
         for (unsigned i = 0; i < 4; i++)
             drain();
+        RL_ASSERT((taken & others) == 0);
+        if (HOW != CLOSED)
+            others = formatted[3];
         for (unsigned level = 0; level < VS_LEVELS; level++) {
             unsigned done = this->of_level(this->all_done(), level), missed = this->missed_by(second->words, level);
-            unsigned mine = this->of_level(taken, level), others = this->of_level(formatted[3], level);
+            unsigned mine = this->of_level(taken, level);
             RL_ASSERT(mine + missed <= done);
             /* Or it was overwritten before there was a cursor. What the dead one had formatted it may have acknowledged, too. */
-            RL_ASSERT(mine + missed + this->overwritten(level) + others >= done);
+            RL_ASSERT(mine + missed + this->overwritten(level) + this->of_level(others, level) >= done);
         }
         RL_ASSERT((vs_load_relaxed(&this->words.tail) & VS_TAIL_PINNED) == 0);
         RL_ASSERT(vs_load_relaxed(&second->words->acked) == vs_ring_end(&rings[1]));
@@ -144,7 +154,8 @@ int main(int argc, char **argv)
         return 2;
     bool good = model::check<two_cursors<VS_POLICY_OVERWRITE, 4, 6, 3>>("two cursors", options);
     good = good && model::check<two_cursors<VS_POLICY_DROP, 3, 6, 3>>("one that lags", options);
-    good = good && model::check<taking_over<false, 2, 6, 3>>("taking over", options);
-    good = good && model::check<taking_over<true, 5, 4, 2>>("pinned by the dead", options);
+    good = good && model::check<taking_over<KILLED, 2, 6, 3>>("taking over", options);
+    good = good && model::check<taking_over<PINNED, 5, 4, 2>>("pinned by the dead", options);
+    good = good && model::check<taking_over<CLOSED, 3, 3, 3>>("handing over", options);
     return good ? 0 : 1;
 }

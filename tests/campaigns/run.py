@@ -55,6 +55,7 @@ CASES = (
     *(Case("log_accounts", 64, place) for place in (MEMORY, FILE)),
     Case("log_kills", 64, FILE),
     Case("python_logs", 64, FILE),
+    Case("soup_kills", 64, FILE),
     Case("python_traces", 64, MEMORY),
     Case("python_spans", 64, MEMORY),
 )

@@ -101,8 +101,8 @@ def encode(interval: Interval, *, hdr_bytes_max: int | None = HDR_BYTES_MAX) -> 
         "metrics": [_metric(metric, hdr_bytes_max) for metric in interval.metrics],
     }
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
-    plain = canonical(document)
-    return _MAGIC + deflater.compress(plain) + deflater.flush() + zlib.crc32(plain).to_bytes(4, "big")
+    packed = deflater.compress(canonical(document)) + deflater.flush()
+    return _MAGIC + packed + _check(packed)
 
 
 def decode(content: bytes) -> Interval:
@@ -218,18 +218,22 @@ def _nonsense(error: object) -> DecodeError:
     return DecodeError(f"an interval of metrics that says what none says: {error!r}")
 
 
+def _check(packed: bytes) -> bytes:
+    return zlib.crc32(packed).to_bytes(4, "big")
+
+
 def _inflate(content: bytes) -> bytes:
     if content[:4] != _MAGIC or len(content) < 8:
         raise DecodeError("not an interval of metrics, or of a later version")
+    if _check(content[4:-4]) != content[-4:]:
+        raise DecodeError("an interval of metrics that is damaged or cut")
     inflater = zlib.decompressobj(-15, _DICTIONARY)
     try:
         plain = inflater.decompress(content[4:-4], INFLATED_MAX)
     except zlib.error as error:
         raise DecodeError(f"an interval of metrics that does not inflate: {error}") from None
     if not inflater.eof or inflater.unused_data:
-        raise DecodeError("an interval of metrics that is cut, too large, or not the end")
-    if zlib.crc32(plain).to_bytes(4, "big") != content[-4:]:
-        raise DecodeError("an interval of metrics that is damaged")
+        raise DecodeError("an interval of metrics that is not whole, or too large")
     return plain
 
 

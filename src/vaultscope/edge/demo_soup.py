@@ -36,13 +36,13 @@ class TracedCas(FileCas):
         self._tracer = tracer
         self._logger = logger
 
-    def put(self, content: bytes) -> str:
+    def put(self, data: bytes | bytearray | memoryview) -> str:
         """As FileCas.put."""
-        with self._tracer.span("cas.put", size=len(content)) as span:
+        with self._tracer.span("cas.put", size=len(data)) as span:
             try:
-                digest = super().put(content)
+                digest = super().put(data)
             except OSError as error:
-                self._logger.exception("put failed", size=len(content), error=str(error))
+                self._logger.exception("put failed", size=len(data), error=str(error))
                 raise
             span.set(hash=digest)
             return digest

@@ -24,6 +24,7 @@ from vaultscope.core.soup import (
 )
 from vaultscope.core.soup_query import Attr, Condition, attr, matches
 from vaultscope.core.soup_text import parse_condition
+from vaultscope.edge.soup_postgres import PostgresSoup
 from vaultscope.edge.soup_sqlite import SqliteSoup
 from vaultscope.edge.soup_writer import SoupWriter
 
@@ -33,6 +34,7 @@ __all__ = [
     "Condition",
     "GcReport",
     "NewObject",
+    "PostgresSoup",
     "Results",
     "Soup",
     "SoupObject",

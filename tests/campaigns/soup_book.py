@@ -22,7 +22,7 @@ YES, NO, MAYBE = "yes", "no", "maybe"
 def content_of(key: str) -> bytes:
     """Bytes by their name: mostly short, now and then over several pages, and not all can be compressed."""
     draw = random.Random(key)
-    size = draw.choice((0, 40, 200, 200, 600, 3_000) if draw.randrange(64) else (20_000, 70_000))
+    size = draw.choice((0, 40, 200, 200, 600, 3_000) if draw.randrange(64) else (10_000, 30_000))
     filling = draw.randbytes(size) if draw.randrange(2) else b"filling " * (size // 8)
     return key.encode() + b"\n" + filling
 
@@ -189,7 +189,8 @@ class Book:
         for where, entry in self.entries.items():
             if where in there or entry.there != YES:
                 continue
-            expired = self.has_gc and self._has_expired(entry, self.now_ns)
+            # A put that makes room takes what has expired, too.
+            expired = (self.has_gc or self.has_budget) and self._has_expired(entry, self.now_ns)
             assert entry.pinned != YES and (expired or self.has_budget), f"{entry.items} is lost"
             if not expired:
                 evicted.append(entry)

@@ -41,7 +41,7 @@ from vaultscope.soup import SoupObject, SqliteSoup
 PATIENCE_S = 120
 EARLY, EARLY_S, LIFE_S = 0.1, 0.01, 0.01
 MANY, PINS_MAX, SMALL = 120, 5, 5_000
-BUDGET = 512 << 10
+BUDGET = 192 << 10
 AUDIT_LIVES = 40
 DURABLE, VERB = "d", "campaign.append"
 
@@ -95,6 +95,7 @@ class Child:
         self._writer: SoupWriter | None = None
         self._audit = campaign.open_audit() if self._cast.audits else None
         self._count = 0
+        self._deleted: list[str] = []
         book = campaign.book.entries.values()
         self._known = [each.items[0].key for each in book if self._is_mine(each.items[0].key)]
         self._pinned = [each.items[0].key for each in book if each.pinned == YES]
@@ -127,7 +128,7 @@ class Child:
             self._campaign.clock.tick(self._slot)
             weights = {self._put: 6, self._put_many: 3, self._write: 2, self._pin: 1, self._unpin: 1}
             weights[self._gc] = 1
-            weights[self._delete] = 30 if len(self._known) > MANY else 2
+            weights[self._delete] = 100 if len(self._known) > MANY else 2
             if self._audit is not None:
                 weights[self._append] = 4
             (deed,) = self._draw.choices(list(weights), list(weights.values()))
@@ -150,7 +151,7 @@ class Child:
 
     def _again(self) -> list[Item]:
         """One that is there, or has been deleted."""
-        keys = [key for key in self._known[-8:] if key.endswith(DURABLE)]
+        keys = [key for key in self._known[-8:] + self._deleted[-8:] if key.endswith(DURABLE)]
         return [Item(self._draw.choice(keys), self._campaign.clock.now_ns(), None)] if keys else []
 
     def _put(self) -> None:
@@ -183,7 +184,8 @@ class Child:
 
     def _delete(self) -> None:
         if self._known:
-            key = self._draw.choice(self._known)
+            key = self._known.pop(self._draw.randrange(len(self._known)))
+            self._deleted.append(key)
             self._do("delete", address(key), lambda: self._soup.delete(address(key)))
 
     def _pin(self) -> None:
@@ -451,7 +453,7 @@ def main(kills: int, seed: int, place: str) -> None:
         print(
             f"{figures.kills:,} kills, {cast.name}: of {figures.acknowledged:,} objects{audit} that were "
             f"acknowledged lost 0, corrupt 0; {figures.in_flight:,} calls were cut short; at each look "
-            f"{figures.objects / figures.looks:.0f} objects",
+            f"{figures.objects / figures.looks:.0f} were there",
             flush=True,
         )
     print(f"{total / (time.monotonic() - start):.0f} kills a second")

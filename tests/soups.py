@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from postgres import PostgresServer
+
 from vaultscope import Registry
 from vaultscope.core.soup import Soup
-from vaultscope.soup import SqliteSoup
+from vaultscope.soup import PostgresSoup, SqliteSoup
 
 NOW_NS = 1_769_860_800_000_000_000  # 2026-01-31T12:00:00Z
 SECOND = 1_000_000_000
@@ -52,4 +54,15 @@ def sqlite_place(folder: Path) -> Iterator[Place]:
         yield Place("sqlite", lambda **options: SqliteSoup(folder / "a.soup", **options), stack=stack)
 
 
-PLACES: dict[str, Callable[[Path], Any]] = {"sqlite": sqlite_place}
+@contextmanager
+def postgres_place(server: PostgresServer) -> Iterator[Place]:
+    """A schema of a server's."""
+    schema = server.new_schema()
+    try:
+        with ExitStack() as stack:
+            conninfo = server.conninfo
+            yield Place(
+                "postgres", lambda **options: PostgresSoup(conninfo, schema=schema, **options), stack=stack
+            )
+    finally:
+        server.ask(f"DROP SCHEMA IF EXISTS {schema} CASCADE")

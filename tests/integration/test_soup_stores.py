@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from soups import NOW_NS, PLACES, SECOND, Place
+from soups import NOW_NS, SECOND, Place, postgres_place, sqlite_place
 
 from vaultscope import DeclarationError, NotFoundError
 from vaultscope.core.soup_query import matches
@@ -24,10 +24,12 @@ from vaultscope.soup import DAY, NewObject, Soup, SoupObject, attr
 NOWHERE = "sha256:" + "0" * 64
 
 
-@pytest.fixture(params=list(PLACES))
+@pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """An empty database of each kind."""
-    with PLACES[request.param](tmp_path) as place:
+    is_server = request.param == "postgres"
+    made = postgres_place(request.getfixturevalue("postgres")) if is_server else sqlite_place(tmp_path)
+    with made as place:
         yield place
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from vaultscope.core.soup_query import All, Compare
 from vaultscope.edge.soup_postgres_sql import PREFIX, PostgresDialect, number, number_constant, prefix, text
 from vaultscope.edge.soup_select import Wanted
 from vaultscope.edge.soup_sql import Sql, joined, translate
@@ -27,8 +28,9 @@ def select_count(wanted: Wanted) -> Sql:
     """How many there are."""
     if not wanted.types:
         return _with("SELECT count(*) FROM objects", _conditions(wanted, _CREATED))
+    created = _CREATED if _is_by_attribute(wanted) else _CREATED_OF_TYPE
     of_types: Sql = ("type = ANY(%s::text[])", [list(wanted.types)])
-    return _with("SELECT count(*) FROM objects", [of_types, *_conditions(wanted, _CREATED_OF_TYPE)])
+    return _with("SELECT count(*) FROM objects", [of_types, *_conditions(wanted, created)])
 
 
 def select_page(
@@ -56,7 +58,8 @@ def select_page(
 def _select_one(
     wanted: Wanted, type: str | None, order: Order, value: Sql | None, key: Key | None, limit: int
 ) -> Sql:
-    created = _CREATED if type is None or value is not None else _CREATED_OF_TYPE
+    is_by_type = type is not None and value is None and not _is_by_attribute(wanted)
+    created = _CREATED_OF_TYPE if is_by_type else _CREATED
     parts = _conditions(wanted, created)
     if type is not None:
         parts.insert(0, ("type = %s::text", [type]))
@@ -91,6 +94,19 @@ def _behind(columns: Sequence[Sql], order: Order, key: Key) -> Sql:
 def _sorting(columns: Sequence[Sql], order: Order) -> Sql:
     direction = " DESC" if order.is_backwards else ""
     return joined(", ", [(column + direction, values) for column, values in columns])
+
+
+def _is_by_attribute(wanted: Wanted) -> bool:
+    """Whether an index of an attribute says which few objects it can be. The planner would not guess how few:
+    it keeps no statistics of indexes that leave out what lacks the attribute."""
+    parts = wanted.where.parts if isinstance(wanted.where, All) else (wanted.where,)
+    return any(
+        isinstance(part, Compare)
+        and part.op == "="
+        and not part.name.is_field
+        and part.name.text in wanted.indexed
+        for part in parts
+    )
 
 
 def _with(select: str, parts: Sequence[Sql]) -> Sql:

@@ -20,29 +20,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
+from vaultscope.edge.soup_schema import make_tables
 from vaultscope.errors import DamagedError, StorageError
 
 __all__ = ["SoupFile", "error_of"]
 
-APPLICATION_ID = 0x76736F75  # "vsou"
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE objects (
-  id INTEGER PRIMARY KEY,
-  address BLOB NOT NULL UNIQUE,
-  type TEXT NOT NULL,
-  created_ns INTEGER NOT NULL,
-  expires_ns INTEGER,
-  size INTEGER NOT NULL,
-  packed INTEGER NOT NULL,
-  attributes TEXT,
-  content BLOB NOT NULL
-);
-CREATE INDEX objects_type ON objects (type, created_ns);
-CREATE INDEX objects_created ON objects (created_ns);
-CREATE INDEX objects_expires ON objects (expires_ns) WHERE expires_ns IS NOT NULL;
-CREATE TABLE pins (address BLOB NOT NULL, by TEXT NOT NULL, PRIMARY KEY (address, by)) WITHOUT ROWID;
-"""
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _LOG_BYTES, _LOG_BYTES_MAX = 4 << 20, 32 << 20
 _CACHE_BYTES = 16 << 20
@@ -64,6 +46,7 @@ class SoupFile:
         failure, too, at the price of an fsync for each transaction.
     busy_seconds: how long to wait for other processes that write.
     failed: told of each failure, by "read" or "write".
+    indexes: statements that make more of them, if they are not there.
 
     Raises StorageError: it cannot be opened, or is not a soup's; DamagedError.
     """
@@ -75,11 +58,13 @@ class SoupFile:
         durability: str,
         busy_seconds: float,
         failed: Callable[[str], None],
+        indexes: Sequence[str] = (),
     ) -> None:
         self.path = os.path.abspath(os.fspath(path))
         self._synchronous = _SYNCHRONOUS[durability]
         self._busy_seconds = busy_seconds
         self._failed = failed
+        self._indexes = indexes
         self._is_closed = False
         self._identity: tuple[int, int] | None = None
         self._unusable = ""
@@ -142,26 +127,11 @@ class SoupFile:
         )  # else a large object is written once more to be deleted
         self._patiently(connection, "BEGIN IMMEDIATE")
         try:
-            self._check_schema(connection)
+            make_tables(connection, self.path, self._indexes)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-
-    def _check_schema(self, connection: sqlite3.Connection) -> None:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0 == application:
-            for statement in SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        elif application != APPLICATION_ID:
-            raise StorageError(f"{self.path}: a database, but not a soup's")
-        elif version != SCHEMA_VERSION:
-            raise StorageError(
-                f"{self.path}: a soup of version {version}; this vaultscope reads version {SCHEMA_VERSION}"
-            )
 
     def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
         """Runs a statement that has to wait for others. SQLite's own waiting doubles its pauses up to 100 ms:

@@ -20,6 +20,7 @@ PAUSE_S = 0.005
 STEP_ROWS = 512
 STEP_BYTES = 2 << 20
 LOW_WATER = 0.9
+ROW_BYTES = 300  # of a row and its entries in the indexes, beside its content
 
 _BATCH = """
 SELECT {key}, id, length(content) FROM objects
@@ -28,6 +29,7 @@ WHERE ({key}, id) > (?, ?) AND {key} <= ?
 ORDER BY {key}, id LIMIT ?
 """
 _EXPIRED, _OLDEST = _BATCH.format(key="expires_ns"), _BATCH.format(key="created_ns")
+_Found = tuple[int, int, int]  # the key, the id, and the bytes that are stored
 _START = (-1, 0)
 _TIME_MAX = 2**63 - 1
 
@@ -62,9 +64,10 @@ class SoupGc:
         pages, free, page_bytes = _pages(connection)
         return (pages - free) * page_bytes + more_bytes <= self._max_bytes
 
-    def make_room(self) -> bool:
-        """One short transaction. False: nothing can be deleted. Raises StorageError."""
-        return bool(self._delete("expired") or self._delete("budget"))
+    def make_room(self, more_bytes: int) -> bool:
+        """One short transaction, towards room for so much more. False: nothing can be deleted. Raises
+        StorageError."""
+        return bool(self._delete("expired") or self._delete("budget", more_bytes))
 
     # ---- for all ----
 
@@ -107,13 +110,18 @@ class SoupGc:
             return 0
         return self._delete("budget")
 
-    def _delete(self, reason: str) -> int:
-        """Deletes the next objects in one transaction, and returns how many. 0: there is none."""
+    def _delete(self, reason: str, more_bytes: int = 0) -> int:
+        """Deletes the next objects in one transaction, for the budget no more than lead to its low-water mark
+        with so much more in the file, and returns how many. 0: there is none."""
         select, until = (_EXPIRED, self._clock()) if reason == "expired" else (_OLDEST, _TIME_MAX)
         done = 0
         with self._file.write() as connection:
             end = time.monotonic() + STEP_S
             found = self._find(connection, select, reason, until)
+            if reason == "budget":
+                pages, free, page_bytes = _pages(connection)
+                excess = (pages - free) * page_bytes + more_bytes - int(self._max_bytes * LOW_WATER)
+                found = _at_least(found, max(excess, self._max_bytes >> 6))
             for _, row_id, _ in found:
                 connection.execute("DELETE FROM objects WHERE id = ?", (row_id,))
                 done += 1
@@ -124,19 +132,12 @@ class SoupGc:
             self._counted(reason, done)
         return done
 
-    def _find(
-        self, connection: sqlite3.Connection, select: str, reason: str, until: int
-    ) -> list[tuple[int, int, int]]:
+    def _find(self, connection: sqlite3.Connection, select: str, reason: str, until: int) -> list[_Found]:
         found = connection.execute(select, (*self._places[reason], until, STEP_ROWS)).fetchall()
         if not found and self._places[reason] != _START:  # older ones may have come, or been unpinned, since
             self._places[reason] = _START
             found = connection.execute(select, (*_START, until, STEP_ROWS)).fetchall()
-        total = 0
-        for count, row in enumerate(found):
-            total += row[2]
-            if total > STEP_BYTES and count:
-                return found[:count]
-        return found
+        return _at_most(found, STEP_BYTES)
 
     def _shrink(self) -> int:
         """Gives free pages back to the file system; how many."""
@@ -148,6 +149,24 @@ class SoupGc:
             while _pages(connection)[1] and time.monotonic() < until:
                 connection.execute("PRAGMA incremental_vacuum(1)")
             return before - _pages(connection)[0]
+
+
+def _at_most(rows: list[_Found], size: int) -> list[_Found]:
+    """As many as have no more than so many bytes, but at least one."""
+    for count, row in enumerate(rows):
+        size -= row[2] + ROW_BYTES
+        if size < 0 and count:
+            return rows[:count]
+    return rows
+
+
+def _at_least(rows: list[_Found], size: int) -> list[_Found]:
+    """As many as have so many bytes together."""
+    for count, row in enumerate(rows, 1):
+        size -= row[2] + ROW_BYTES
+        if size <= 0:
+            return rows[:count]
+    return rows
 
 
 def _pages(connection: sqlite3.Connection) -> tuple[int, int, int]:

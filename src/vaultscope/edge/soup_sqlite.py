@@ -66,7 +66,8 @@ class SqliteSoup:
     max_bytes: the budget: what the database may take. The oldest objects make room. Beside it there is a log
         of some megabytes, as long as the file is written to.
     retention: seconds that objects are kept, by type; `default_retention` for all others. math.inf: for ever.
-    index: attributes that are looked up by, such as "trace_id"; each costs a little at every put.
+    index: attributes that are looked up by, such as "trace_id", the most telling first; each costs a little
+        at every put of an object that has it.
     durability: "process": what was put outlives the process, however it ends; "power": the machine's failure,
         too, at the price of an fsync for each transaction.
     busy_seconds: how long to wait for other processes that write.
@@ -99,13 +100,13 @@ class SqliteSoup:
         self.path = os.path.abspath(os.fspath(path))
         self._metrics = SoupMetrics(registry, os.path.basename(self.path), self._size)
         self._file = SoupFile(
-            self.path, durability=durability, busy_seconds=busy_seconds, failed=self._metrics.error
+            self.path,
+            durability=durability,
+            busy_seconds=busy_seconds,
+            failed=self._metrics.error,
+            indexes=[index_sql(Name(name)) for name in self._indexed],
         )
         self._gc = SoupGc(self._file, max_bytes=max_bytes, clock=clock, counted=self._metrics.evicted)
-        if self._indexed:
-            with self._file.write() as connection:
-                for name in self._indexed:
-                    connection.execute(index_sql(Name(name)))
 
     # ---- putting ----
 
@@ -130,7 +131,7 @@ class SqliteSoup:
         if needed > self._max_bytes:
             raise self._refused(f"{needed} bytes at once")
         while stored and not self._insert(stored, needed):
-            if not self._gc.make_room():
+            if not self._gc.make_room(needed):
                 raise self._refused("all that is left is pinned")
         self._metrics.put(len(rows))
         return [row.address for row in rows]

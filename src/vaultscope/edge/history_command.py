@@ -130,17 +130,18 @@ def history_command(
         elif form == "csv":
             _write_csv(found)
         else:
-            _show(found, columns, height, ascii_only=ascii_only or not _has_braille())
+            picked = {"vault": vault, **labels} if vault is not None else labels
+            _show(found, picked, columns, height, ascii_only=ascii_only or not _has_braille())
     except BrokenPipeError:
         # Python flushes it once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show(found: History, columns: int, height: int, *, ascii_only: bool) -> None:
+def _show(found: History, picked: dict[str, str], columns: int, height: int, *, ascii_only: bool) -> None:
     rows = found.values.reshape(-1, len(found))
     times = found.times.tolist()
     for labels, row in zip(found.groups, rows.tolist(), strict=True):
-        click.echo(_heading(found, labels))
+        click.echo(_heading(found, picked | labels))
         for line in chart(times, row, unit=found.unit, width=columns, height=height, ascii_only=ascii_only):
             click.echo(line)
         click.echo(_summary(found, row))

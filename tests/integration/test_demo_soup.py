@@ -46,7 +46,7 @@ def soup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_history_of_the_run(soup: Path) -> None:
     """All puts of the run are in its history, and so is their p99."""
-    counted = lines("history", "cas.put.count", soup, "--last", "1h", "--step", "1h", "-q", "count", "--json")
+    counted = lines("history", "cas.put.count", soup, "--last", "1h", "--step", "1h", "-q", "sum", "--json")
     assert sum(each["value"] or 0 for each in counted) == FILES
 
 

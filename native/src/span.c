@@ -33,6 +33,8 @@ vs_trace *vs_trace_open(uint32_t spans_max)
     return trace;
 }
 
+void vs_trace_hold(vs_trace *trace) { vs_add_relaxed(&trace->references, 1u); } /* relaxed: who calls has one */
+
 static vs_ended_span *first_of(uint64_t list) { return list == CLOSED ? NULL : (vs_ended_span *)(uintptr_t)list; }
 
 void vs_trace_release(vs_trace *trace)
@@ -95,7 +97,7 @@ void vs_span_start(vs_span *span, const vs_span_scope *scope, vs_text name)
         span->scope = *scope;
         return;
     }
-    vs_add_relaxed(&scope->trace->references, 1u); /* relaxed: the scope is valid, so somebody holds one */
+    vs_trace_hold(scope->trace); /* the scope is valid, so somebody holds it */
     begin(span, scope, name);
 }
 

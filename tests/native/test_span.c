@@ -42,6 +42,23 @@ static void what_ends_below_a_root_is_taken_in_order(void)
     vs_trace_release(trace);
 }
 
+static void a_trace_that_is_held_outlives_its_root(void)
+{
+    vs_trace *trace = vs_trace_open(8);
+    vs_trace_hold(trace);
+    vs_span_scope scope = scope_of(trace);
+    bool failed;
+    uint64_t lost;
+    CHECK(vs_trace_take(trace, &failed, &lost) == NULL);
+    vs_trace_release(trace);
+    vs_span span;
+    vs_span_start(&span, &scope, NAME);
+    vs_span_end(&span, VS_SPAN_OK);
+    CHECK(vs_trace_take(trace, &failed, &lost) == NULL);
+    CHECK_EQ(lost, 1);
+    vs_trace_release(trace);
+}
+
 static void a_span_without_a_trace_is_nowhere(void)
 {
     vs_span_scope nowhere = {0};
@@ -267,6 +284,7 @@ static void a_share_that_is_none_is_refused(void)
 int main(void)
 {
     what_ends_below_a_root_is_taken_in_order();
+    a_trace_that_is_held_outlives_its_root();
     a_span_without_a_trace_is_nowhere();
     spans_beyond_the_limit_are_counted();
     what_ends_after_its_root_is_lost_and_harms_nothing();

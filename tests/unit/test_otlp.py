@@ -148,6 +148,7 @@ def test_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:1/as/it/is")
     assert receiver_url(None) == "http://traces:1/as/it/is"
     assert receiver_url("http://mine:1") == "http://mine:1/v1/traces"
+    assert receiver_url("") == "http://traces:1/as/it/is"  # as if it were not given
 
 
 @pytest.mark.parametrize(

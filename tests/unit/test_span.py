@@ -20,7 +20,7 @@ import pytest
 from tracebook import Tracebook
 
 from vaultscope.errors import DeclarationError
-from vaultscope.tracing import NoSpan, Span, SpanContext, current_span, use_span
+from vaultscope.tracing import NoSpan, Span, SpanContext, Tracer, current_span, use_span
 
 
 @pytest.fixture
@@ -234,6 +234,14 @@ def test_links(book: Tracebook) -> None:
     assert not any(type(one) is Span for one in gc.get_referents(span) if one is not span)
 
 
+def test_a_link_to_what_has_not_begun(book: Tracebook) -> None:
+    """It has no ids yet: there is nothing that a link could lead to."""
+    later = book.tracer.span("later")
+    with book.tracer.span("a", links=[later]) as span:
+        span.link(later)
+    assert "links" not in book.span
+
+
 def test_hostile_values_do_no_harm(book: Tracebook) -> None:
     """Objects that raise whatever they are asked, everywhere: the host sees none of it, and the span is
     kept."""
@@ -266,6 +274,41 @@ def test_hostile_exceptions(book: Tracebook) -> None:
         raise error
     assert caught.value is error
     assert "BadError" in book.span["status_message"]
+
+
+class StoppedError(Exception):
+    """One whose text is being made when a signal comes."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_interrupted_while_an_exception_is_noted(book: Tracebook) -> None:
+    """A block that is interrupted while it says what went wrong is left and ended like any other, with an
+    error."""
+    with pytest.raises(KeyboardInterrupt), book.tracer.span("a") as span:
+        raise StoppedError
+    assert current_span.get(None) is None
+    assert (span.status, book.span["reason"], book.tracer.open_traces) == ("error", "error", 0)
+
+
+def test_a_key_whose_hash_fails_later(book: Tracebook) -> None:
+    """A key of a subclass of str is a text from the first: its hash may fail when the span is written, and
+    nothing is lost."""
+
+    class Text(str):
+        __slots__ = ()
+        fails = False
+
+        def __hash__(self) -> int:
+            if Text.fails:
+                raise RuntimeError("no")
+            return 1
+
+    with book.tracer.span("a", **{Text("k"): 1, "l": 2}):
+        Text.fails = True
+    assert book.span["attributes"] == {"k": 1, "l": 2}
+    assert book.count("sink.errors", sink="kept") == 0
 
 
 def test_a_subclass_of_str_is_not_asked(book: Tracebook) -> None:
@@ -502,6 +545,41 @@ def test_blocks_that_end_out_of_order(book: Tracebook) -> None:
     assert book.tracer.open_traces == 0
 
 
+def test_out_of_order_around_one_that_was_entered_again(book: Tracebook) -> None:
+    """A block is left while one within it is open twice, with another in between: what is found current by
+    then leads to it by each of its blocks once."""
+    x, a, b = (book.tracer.span(name) for name in "xab")
+    for span in (x, a, b, a):
+        span.__enter__()
+    x.__exit__(None, None, None)
+    assert current_span.get(None) is None
+    for span in (a, b, a):
+        span.__exit__(None, None, None)
+    assert current_span.get(None) is None and book.tracer.open_traces == 0
+    assert sorted(book.names) == ["a", "b", "x"]
+
+
+def test_begun_by_many_threads_at_once(book: Tracebook) -> None:
+    """One span that four threads enter at the same moment begins once, and ends once."""
+    turns = threading.Barrier(4)
+    shared: list[Span | NoSpan] = []
+
+    def work() -> None:
+        for _ in range(200):
+            if turns.wait() == 0:
+                shared[:] = [book.tracer.span("a")]
+            turns.wait()
+            with shared[0]:
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert book.tracer.open_traces == 0 and len(book.spans) == 200
+
+
 def test_ended_in_another_thread(book: Tracebook) -> None:
     """A span can be ended, and an entered one left, by a thread that did not enter it."""
     span = book.tracer.span("a")
@@ -704,6 +782,69 @@ def test_many_that_are_never_left(book: Tracebook) -> None:
     gc.collect()
     assert book.tracer.open_traces == 0
     assert book.count("abandoned") == 1
+
+
+@pytest.mark.parametrize("how", ["name", "attribute", "parent"])
+def test_chains_of_spans(book: Tracebook, how: str) -> None:
+    """Half a million spans, each of which holds the one before, are let go without a deep recursion."""
+    make = book.tracer.span
+    span = make("a")
+    for _ in range(500_000):
+        span = make(span) if how == "name" else make("a", **{"a" if how == "attribute" else how: span})
+    del span
+    assert book.tracer.open_traces == 0
+
+
+def test_a_tracer_that_goes_before_its_span(book: Tracebook) -> None:
+    """An open local root that is in a cycle and alone has a tracer: the collector clears both, in whatever
+    order, and the root is counted as never ended."""
+    for _ in range(20):
+        tracer = Tracer(book.registry)
+        span = tracer.start("a")
+        span.set(me=span)
+        del tracer, span
+        gc.collect()
+    assert book.count("abandoned") == 20
+
+
+def test_spans_of_the_collector(book: Tracebook) -> None:
+    """The collector may run code that makes spans, wherever an allocation in the middle of a span starts it:
+    none is lost, and none stays current."""
+    made: list[Any] = []
+
+    def trace(phase: str, _: object) -> None:
+        if phase == "start" and not made:
+            made.append(current_span.get(None))
+            with book.tracer.span("gc") as span:
+                span.event("x")
+            if isinstance(made[0], Span):
+                made[0].set(by="gc").event("gc")
+
+    count = told = 0
+    before = gc.get_threshold()
+    gc.callbacks.append(trace)
+    try:
+        for _ in range(300):
+            with book.tracer.span("root"):
+                held: list[list[int]] = [[] for _ in range(200)]  # takes what lists are spare
+                made.clear()
+                gc.set_threshold(1)
+                with book.tracer.span("inner", a=1) as span:
+                    span.set(b=2).event("y")
+                gc.set_threshold(*before)
+                count += len(made)
+                told += isinstance(made[0] if made else None, Span)
+                del held
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(trace)
+    spans = book.spans
+    assert len(spans) == 600 + count
+    assert sum(event["name"] == "gc" for span in spans for event in span.get("events", ())) == told
+    assert sum(span.get("attributes", {}).get("by") == "gc" for span in spans) == told
+    assert all(
+        span["attributes"].items() >= {"a": 1, "b": 2}.items() for span in spans if span["name"] == "inner"
+    )
 
 
 def test_never_ended(book: Tracebook) -> None:

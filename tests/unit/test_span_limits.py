@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tracebook import Tracebook
 
+import vaultscope
 from vaultscope import Registry
 from vaultscope.errors import DeclarationError
 from vaultscope.tracing import SpanContext, Tracer
@@ -160,6 +163,59 @@ def test_slow_ones_beyond() -> None:
         ("beyond", None),
     ]
     assert book.count("evicted") == 1
+
+
+# ---- spans of C ----
+
+
+class Text(ctypes.Structure):
+    """vs_text."""
+
+    _fields_ = (("data", ctypes.c_char_p), ("size", ctypes.c_size_t))
+
+
+def end_in_c(capsule: object, *, failed: bool = False) -> None:
+    """A span of C's below that of the capsule."""
+    library = ctypes.CDLL(str(Path(vaultscope.get_library_dirs()[0]) / "libvaultscope.so"))
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    span = (ctypes.c_uint64 * 512)()  # more than a vs_span has
+    scope = ctypes.c_void_p(pointer_of(capsule, b"vs_span_scope"))
+    library.vs_span_start(ctypes.byref(span), scope, Text(b"c", 1))
+    library.vs_span_end(ctypes.byref(span), 2 if failed else 1)
+
+
+def test_spans_of_c(book: Tracebook) -> None:
+    """Those beyond the limit are counted, as Python's are."""
+    with book.tracer.span("root") as root:
+        capsule = root.capsule()
+        for _ in range(7):
+            end_in_c(capsule)
+    assert book.names == ["root", "c", "c", "c"]
+    assert (book.spans[0]["lost_spans"], book.count("spans.lost")) == (4, 4)
+
+
+def test_errors_of_c_beyond(book: Tracebook) -> None:
+    """Of a trace beyond the limit C's spans are not kept, but that one failed is known."""
+    held = [book.tracer.start("held") for _ in range(2)]
+    for failed in (False, True):
+        with book.tracer.span("root") as root:
+            end_in_c(root.capsule(), failed=failed)
+    record = book.span
+    assert (record["name"], record["reason"], "lost_spans" in record) == ("root", "error", False)
+    assert book.count("spans.lost") == 0
+    del held
+
+
+def test_spans_of_c_after_their_root(book: Tracebook) -> None:
+    """A capsule may outlive the root: what C ends below it then is lost, and harms nothing."""
+    with book.tracer.span("root") as root:
+        capsule = root.capsule()
+    del root
+    assert book.take()
+    for _ in range(100):
+        end_in_c(capsule, failed=True)
+    assert book.names == []
 
 
 # ---- the settings ----

@@ -116,6 +116,16 @@ def test_any_callable(book: Tracebook, tracer: Tracer, function: Callable[..., A
     assert len(book.names) == 1
 
 
+def test_a_partial_of_a_generator(book: Tracebook, tracer: Tracer) -> None:
+    """It is a generator, though it has no code of its own."""
+
+    def steps(first: int, last: int) -> Generator[int, None, None]:
+        yield from range(first, last)
+
+    assert list(tracer.traced("steps")(functools.partial(functools.partial(steps, 1), 3))()) == [1, 2]
+    assert book.names == ["steps"]
+
+
 def test_while_tracing_is_off(book: Tracebook, tracer: Tracer) -> None:
     """Switched off, all sorts work as without; switched on again, they are traced."""
     decorated = [tracer.traced(one) for one in (a_function, a_generator, a_coroutine, an_async_generator)]
@@ -293,6 +303,29 @@ def test_generator_errors(book: Tracebook, tracer: Tracer) -> None:
     with pytest.raises(ValueError, match="x"):
         next(generator)
     assert (book.span["status"], book.span["status_message"]) == ("error", "ValueError: x")
+
+
+def test_generators_that_are_called_wrongly(book: Tracebook, tracer: Tracer) -> None:
+    """Arguments that do not fit are found out in the first step: an error of a span that ends."""
+
+    @tracer.traced("steps")
+    def steps() -> Generator[None, None, None]:
+        yield
+
+    @tracer.traced("asteps")
+    async def asteps() -> AsyncGenerator[None, None]:
+        yield
+
+    wrong: Any = 1
+    with pytest.raises(TypeError):
+        next(steps(wrong))  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        asyncio.run(anext(asteps(wrong)))  # type: ignore[call-arg]
+    assert [(span["name"], span["reason"]) for span in book.spans] == [
+        ("steps", "error"),
+        ("asteps", "error"),
+    ]
+    assert tracer.open_traces == 0
 
 
 def test_generator_that_is_closed(book: Tracebook, tracer: Tracer) -> None:

@@ -215,6 +215,63 @@ def test_a_queue_is_bounded() -> None:
     book.close()
 
 
+def test_a_trace_that_ends_while_its_sink_is_removed(book: Tracebook) -> None:
+    """What comes to a queue that nobody empties any more is missed, and counted."""
+    queue = book.tracer._threads["kept"].queue
+    assert book.tracer.remove_sink(book.sink)
+    book.tracer.send_to((queue,))  # as one sees it that was about to be kept
+    trace(book.tracer, 3)
+    book.tracer.send_to(())
+    assert book.count("missed", sink="kept") == 3
+
+
+def test_a_name_that_ends_the_sinks_thread(book: Tracebook) -> None:
+    """A name whose text is SystemExit is written otherwise, and holds up nothing behind it."""
+
+    class Name:
+        def __str__(self) -> str:
+            raise SystemExit
+
+    with book.tracer.span(Name()) as span:  # type: ignore[arg-type]
+        span.event(Name())  # type: ignore[arg-type]
+    trace(book.tracer, 1, "behind")
+    assert book.tracer.flush()
+    assert ["Name object" in name for name in book.names] == [True, False]
+    assert book.count("sink.errors", sink="kept") == 0
+
+
+def no_threads(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_no_thread_for_a_sink(book: Tracebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started the sink is not there, and can be added later."""
+    sink = Kept("other")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_threads)
+        with pytest.raises(RuntimeError):
+            book.tracer.add_sink(sink)
+    assert book.tracer.sinks == (book.sink,)
+    book.tracer.add_sink(sink)
+    trace(book.tracer)
+    assert book.tracer.close(30.0) and len(sink.spans) == 1
+
+
+def test_no_thread_after_a_fork(book: Tracebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child in which no thread can be started misses what it keeps, counts that, and ends as usual."""
+    old = book.tracer._threads["kept"]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_threads)
+        book.tracer._renew()
+    trace(book.tracer, 2)
+    assert book.count("missed", sink="kept") == 2
+    assert not book.tracer.flush(0.0) or not book.sink.spans
+    assert not book.tracer.close(1.0)
+    old.stop(0.0)
+    old.join(30.0)
+    assert not old.is_alive()
+
+
 def test_a_sink_that_hangs_holds_no_one(book: Tracebook) -> None:
     """Spans end as before, other sinks have theirs, and flush says what is so after the time that it was
     given."""

@@ -97,8 +97,10 @@ typedef struct vs_ended_span {
     char record[];  /* record.h: the message is the name, the fields are the attributes */
 } vs_ended_span;
 
-/* With one reference. NULL: no memory. */
+/* With one reference. NULL: no memory. spans_max 0: only whether one failed is known of its spans. */
 VS_API vs_trace *vs_trace_open(uint32_t spans_max);
+/* One reference more: for who keeps a scope longer than the span above it is open. */
+VS_API void vs_trace_hold(vs_trace *trace);
 VS_API void vs_trace_release(vs_trace *trace);
 /* Takes what has ended, first to last, and closes the trace: what ends later is lost. *failed: one of them had an error; *lost: how many had
  * no room, or no memory. Free each by free(). */

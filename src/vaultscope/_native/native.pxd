@@ -473,5 +473,6 @@ cdef extern from "vaultscope.h" nogil:
     void vs_span_add(vs_span *span, vs_field attribute)
     void vs_span_end(vs_span *span, vs_span_status status)
     vs_trace *vs_trace_open(uint32_t spans_max)
+    void vs_trace_hold(vs_trace *trace)
     void vs_trace_release(vs_trace *trace)
     vs_ended_span *vs_trace_take(vs_trace *trace, vs_bool *failed, uint64_t *lost)

@@ -49,7 +49,9 @@ cdef list native_spans(Span root):
     cdef list spans = []
     failed_below = failed
     root.failed = root.failed or failed_below
-    root.lost_spans += <uint32_t>lost
+    if root.recording and lost != 0:
+        root.lost_spans += <uint32_t>lost
+        vs_counter_add(root.tracer.lost.cell, lost)
     while first != NULL:
         ended = EndedSpan.__new__(EndedSpan)
         ended.span, ended.high, ended.low = first, root.high, root.low
@@ -61,11 +63,14 @@ cdef list native_spans(Span root):
 
 
 cdef void free_scope(object capsule) noexcept:
-    PyMem_Free(PyCapsule_GetPointer(capsule, b"vs_span_scope"))
+    cdef vs_span_scope *scope = <vs_span_scope *>PyCapsule_GetPointer(capsule, b"vs_span_scope")
+    vs_trace_release(scope.trace)
+    PyMem_Free(scope)
 
 
 cdef object scope_capsule(Span span):
-    """A PyCapsule named vs_span_scope: where C's spans below this one belong. Nowhere, if it is not recorded."""
+    """A PyCapsule named vs_span_scope: where C's spans below this one belong. It holds the trace: what begins below it after the
+    local root has ended is lost, and no more than that. Of a trace that is not recorded it is only known whether they fail."""
     cdef vs_span_scope *scope = <vs_span_scope *>PyMem_Calloc(1, sizeof(vs_span_scope))
     cdef Span root
     if scope == NULL:
@@ -76,8 +81,10 @@ cdef object scope_capsule(Span span):
     scope.trace_high, scope.trace_low, scope.span, scope.sampled = span.high, span.low, span.span, span.sampled
     root = span.root if span.root is not None else span
     with cython.critical_section(root):
-        if root.recording and root.state == SPAN_OPEN and root.process == forks:
+        if root.state == SPAN_OPEN and root.process == forks:
             if root.native == NULL:
-                root.native = vs_trace_open(<uint32_t>root.tracer.spans_max)
+                root.native = vs_trace_open(<uint32_t>root.tracer.spans_max if root.recording else 0)
+            if root.native != NULL:
+                vs_trace_hold(root.native)
             scope.trace = root.native
     return capsule

@@ -143,6 +143,8 @@ cdef class Span(SpanContext):
             return
         if not isinstance(context, SpanContext):
             raise TypeError(f"a link leads to a span or a SpanContext, not to {type(context).__name__}")
+        if ((<SpanContext>context).high | (<SpanContext>context).low) == 0:  # a span that has not begun is nobody's
+            return
         cdef SpanNotes notes
         with cython.critical_section(self):
             if is_recording(self):
@@ -156,10 +158,11 @@ cdef class Span(SpanContext):
 
     def ok(self) -> None:
         """It went well, whatever is raised from now on."""
-        if self.state != SPAN_ENDED:
-            self.status_number = STATUS_OK
-            if self.notes is not None:
-                self.notes.because = None
+        with cython.critical_section(self):
+            if self.state != SPAN_ENDED:
+                self.status_number = STATUS_OK
+                if self.notes is not None:
+                    self.notes.because = None
 
     def error(self, because="") -> None:
         """It failed: `because` is an exception, which becomes an event, or a text. Its trace is kept."""
@@ -184,8 +187,8 @@ cdef class Span(SpanContext):
         span_end(self)
 
     def capsule(self) -> object:
-        """A PyCapsule named vs_span_scope, for C: spans that it makes below this one belong to the same trace, as long as this one is
-        open."""
+        """A PyCapsule named vs_span_scope, for C: spans that it makes below this one belong to the same trace, as long as that one's
+        local root is open; later ones are lost."""
         return scope_capsule(self)
 
     def __repr__(self):
@@ -233,21 +236,31 @@ cdef str text_of(object value):
         return log_text(value).decode()
     except Exception:  # even what it is cannot be asked
         return object.__repr__(value)
+    except BaseException:
+        if not vs_is_sink:  # else it is no signal: the sink would be given it again and again
+            raise
+        return object.__repr__(value)
 
 
 cdef inline SpanNotes notes_of(Span span):
+    cdef SpanNotes notes
     if span.notes is None:
-        span.notes = SpanNotes.__new__(SpanNotes)
+        notes = SpanNotes.__new__(SpanNotes)  # which may run the collector, and that may note something
+        if span.notes is None:
+            span.notes = notes
     return span.notes
 
 
 cdef dict attributes_of(Span span):
     """In the span's critical section."""
+    cdef dict given
     if span.given is None:
-        span.given = {}
+        given = {}
         if span.keys is not None:
             for key, value in zip(span.keys, span.values):
-                span.given[key] = value
+                given[text_of(key)] = value  # of a subclass of str not even the hash is asked
+        if span.given is None:  # the collector may have run, and set something
+            span.given = given
             span.keys = span.values = None
     return span.given
 
@@ -262,6 +275,10 @@ cdef dict within_limit(Span span, dict given):
 
 cdef int span_fail(Span span, object because) except -1:
     cdef str text
+    with cython.critical_section(span):
+        if span.state == SPAN_ENDED:
+            return 0
+        span.status_number = STATUS_ERROR  # first: what follows asks an object of someone else's, and may be interrupted
     try:
         if isinstance(because, BaseException):
             text = f"{type(because).__qualname__}: {text_of(because)}"
@@ -271,7 +288,6 @@ cdef int span_fail(Span span, object because) except -1:
     except Exception:  # its class is not what a class should be
         text = object.__repr__(because)
     with cython.critical_section(span):
-        span.status_number = STATUS_ERROR
-        if text:
+        if text and span.state != SPAN_ENDED and span.status_number == STATUS_ERROR:
             notes_of(span).because = text
     return 0

@@ -1,5 +1,5 @@
 # Who a span is: what goes across processes, into log records and into exemplars.
-from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
+from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New
 
 DEF BITS_64 = 0xFFFFFFFFFFFFFFFF
 

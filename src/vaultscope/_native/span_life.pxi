@@ -43,6 +43,16 @@ cdef extern from *:
 
     static destructor vs_free_span; /* what the type came with */
 
+    /* A chain of spans that hold one another may be any length: beyond a depth, CPython lets go of them one after the other. The
+     * type's own function would do so, if it still were the type's. */
+    static void vs_free_deep_span(PyObject *span)
+    {
+        PyObject_GC_UnTrack(span);
+        Py_TRASHCAN_BEGIN(span, Py_TYPE(span)->tp_dealloc)
+        vs_free_span(span);
+        Py_TRASHCAN_END
+    }
+
     static void vs_take_over(PyTypeObject *type, inquiry clear, destructor dealloc)
     {
         type->tp_clear = clear;
@@ -59,6 +69,7 @@ cdef extern from *:
     PyObject *vs_spare_span(type cls)
     bint vs_spare(PyObject *span)
     void vs_free_span(PyObject *span)
+    void vs_free_deep_span(PyObject *span)
     void vs_take_over(type cls, inquiry clear, destructor dealloc)
     void PyObject_GC_UnTrack(PyObject *)
     void PyObject_GC_Track(PyObject *)
@@ -78,8 +89,9 @@ cdef int clear_span(PyObject *self) noexcept:
 cdef void drop_span(PyObject *self) noexcept:
     """What happens to a span that nobody refers to any more: the usual ones wait to be others."""
     if (<Span>self).tokens is not None or (<Span>self).notes is not None or (<Span>self).finished is not None or \
-            (<Span>self).native != NULL or (<Span>self).counted or (<Span>self).tracer is None:
-        vs_free_span(self)
+            (<Span>self).native != NULL or (<Span>self).counted or (<Span>self).tracer is None or \
+            type((<Span>self).given_name) is not str:
+        vs_free_deep_span(self)
         return
     PyObject_GC_UnTrack(self)
     (<Span>self).tracer = None
@@ -124,9 +136,17 @@ cdef inline bint is_context(PyObject *value) noexcept:
 
 cdef int span_start(Span span, PyObject *parent) except -1:
     """`parent`: the current span, or NULL; one that was asked for goes before it."""
-    cdef SpanContext above = None
     if span.tracer is None:
         raise TypeError("a span comes from a tracer")
+    with cython.critical_section(span):
+        if span.state == SPAN_NEW:  # and not begun by another thread meanwhile
+            begin_span(span, parent)
+    return 0
+
+
+cdef int begin_span(Span span, PyObject *parent) except -1:
+    """In the span's critical section."""
+    cdef SpanContext above = None
     if span.notes is not None and (span.notes.is_alone or span.notes.asked_parent is not None):
         above = span.notes.asked_parent
         span.notes.asked_parent = None
@@ -187,14 +207,18 @@ cdef int span_end(Span span) except -1:
 
 cdef int end_below(Span span, Span root) except -1:
     cdef NativeTracer tracer = span.tracer
+    cdef list finished
     with cython.critical_section(root):
         if span.status_number == STATUS_ERROR:
             root.failed = True
         if root.state == SPAN_OPEN:
             if root.recording:
                 if root.finished is None:
-                    root.finished = [span]
-                elif len(root.finished) < tracer.spans_max:
+                    finished = [span]  # which may run the collector, and that may end spans
+                    if root.finished is None:
+                        root.finished = finished
+                        return 0
+                if len(root.finished) < tracer.spans_max:
                     root.finished.append(span)
                 else:
                     root.lost_spans += 1

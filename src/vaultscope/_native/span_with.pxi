@@ -2,11 +2,31 @@
 
 cdef extern from *:
     """
-    static inline PyObject *vs_context_set(PyObject *variable, PyObject *value) { return PyContextVar_Set(variable, value); }
-    static inline int vs_context_reset(PyObject *variable, PyObject *token) { return PyContextVar_Reset(variable, token); }
+    /* Until 3.12 an allocation could run the collector in the middle of either; if that changes the variable, as a span in a
+     * destructor does, CPython goes on with the context's freed map. */
+    #if PY_VERSION_HEX < 0x030c0000
+    #define VS_WITHOUT_COLLECTOR(type, call) \
+        int was_on = PyGC_Disable(); \
+        type result = (call); \
+        if (was_on) \
+            PyGC_Enable(); \
+        return result
+    #else
+    #define VS_WITHOUT_COLLECTOR(type, call) return call
+    #endif
+
+    static inline PyObject *vs_context_set(PyObject *variable, PyObject *value)
+    {
+        VS_WITHOUT_COLLECTOR(PyObject *, PyContextVar_Set(variable, value));
+    }
+
+    static inline int vs_context_reset(PyObject *variable, PyObject *token)
+    {
+        VS_WITHOUT_COLLECTOR(int, PyContextVar_Reset(variable, token));
+    }
     static inline PyObject *vs_builtin(PyMethodDef *method, PyObject *self) { return PyCFunction_New(method, self); }
     """
-    PyObject *vs_context_set(PyObject *variable, PyObject *value)
+    object vs_context_set(object variable, object value)
     int vs_context_reset(PyObject *variable, PyObject *token)
     void PyErr_Clear()
 
@@ -29,14 +49,20 @@ cdef bint is_within(object current, object value) except -1:
     """Whether what is current was entered within a block of `value`. So a block that ends out of turn, as those of generators may, takes
     along what is still open in it, and one that was taken along changes nothing any more."""
     cdef object tokens
+    cdef dict passed = {}  # how often each was, by its id: one that was entered again within itself is met again
+    cdef Py_ssize_t at
     while current is not value:
         if type(current) is not Span:
             return False
         with cython.critical_section(current):
             tokens = (<Span>current).tokens
-        if tokens is None:
+        if type(tokens) is not list:
+            tokens = () if tokens is None else (tokens,)
+        at = passed.get(id(current), 0)
+        if at >= len(tokens):
             return False
-        current = before(tokens)
+        passed[id(current)] = at + 1
+        current = tokens[len(tokens) - 1 - at].old_value
     return True
 
 
@@ -59,7 +85,7 @@ cdef object leave_context(object value, object tokens):
             return left or None
         PyErr_Clear()  # it is of another context
     old = before(left.pop())  # of which this one is a copy
-    PyContextVar_Set(span_variable, old if isinstance(old, SpanContext) else None)
+    vs_context_set(span_variable, old if isinstance(old, SpanContext) else None)
     return left or None
 
 
@@ -76,7 +102,7 @@ cdef PyObject *enter(PyObject *self) except NULL:
                 span_start(span, current)
             finally:
                 Py_XDECREF(current)
-    token = PyContextVar_Set(span_variable, span)
+    token = vs_context_set(span_variable, span)
     with cython.critical_section(span):
         span.tokens = token if span.tokens is None else with_token(span.tokens, token)
     Py_INCREF(span)
@@ -88,11 +114,20 @@ cdef PyObject *hot_exit(PyObject *self, PyObject *const *args, Py_ssize_t n) noe
 
 
 cdef PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t n) except NULL:
+    if n == 3 and not vs_is_none(args[1]) and (<Span>self).state == SPAN_OPEN:
+        try:
+            note_error(<Span>self, <object>args[1])
+        finally:  # it asks the exception for its text, which a signal may interrupt
+            leave_block(self)
+    else:
+        leave_block(self)
+    return vs_none()
+
+
+cdef inline int leave_block(PyObject *self) except -1:
     cdef Span span = <Span>self
     cdef PyObject *current = NULL
     cdef bint is_left = True
-    if n == 3 and not vs_is_none(args[1]) and span.state == SPAN_OPEN:
-        note_error(span, <object>args[1])
     with cython.critical_section(span):
         if span.tokens is not None:
             vs_context_get(<PyObject *>span_variable, &current)
@@ -105,7 +140,7 @@ cdef PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t n) except
             is_left = span.tokens is None
     if is_left:
         span_end(span)
-    return vs_none()
+    return 0
 
 
 cdef int note_error(Span span, object error) except -1:
@@ -128,7 +163,7 @@ cdef class use_span:
 
     def __enter__(self):
         if not isinstance(self.span, NoSpan):
-            token = PyContextVar_Set(span_variable, self.span)
+            token = vs_context_set(span_variable, self.span)
             with cython.critical_section(self):
                 self.tokens = with_token(self.tokens, token)
         return self.span
@@ -152,7 +187,7 @@ cdef class span_steps:
 
     def __enter__(self):
         if not isinstance(self.inner, NoSpan):
-            self.token = PyContextVar_Set(span_variable, self.inner)
+            self.token = vs_context_set(span_variable, self.inner)
 
     def __exit__(self, kind, error, traceback):
         cdef PyObject *current = NULL

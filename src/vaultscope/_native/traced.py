@@ -32,7 +32,7 @@ def traced(tracer: NativeTracer, function: F, name: str, options: dict[str, Any]
         wrapper = _async_generator(make, function)
     elif inspect.isgeneratorfunction(function):
         wrapper = _generator(make, function)
-        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        if _code_flags(function) & inspect.CO_ITERABLE_COROUTINE:
             wrapper = types.coroutine(wrapper)  # it was one: what is awaited must stay so
     else:
         wrapper = _function(make, function)
@@ -61,9 +61,9 @@ def _generator(
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         span = make().start()
         steps = span_steps(span)
-        generator = function(*args, **kwargs)
-        step: Callable[[], Any] = generator.__next__
         try:
+            generator = function(*args, **kwargs)
+            step: Callable[[], Any] = generator.__next__
             while True:
                 try:
                     with steps:
@@ -95,9 +95,10 @@ def _async_generator(
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         span = make().start()
         steps = span_steps(span)
-        generator = function(*args, **kwargs)
-        step: Callable[[], Awaitable[Any]] = generator.__anext__
+        generator: AsyncGenerator[Any, Any] | None = None
         try:
+            generator = function(*args, **kwargs)
+            step: Callable[[], Awaitable[Any]] = generator.__anext__
             while True:
                 try:
                     with steps:
@@ -117,12 +118,19 @@ def _async_generator(
             raise
         finally:
             try:
-                with steps:
-                    await generator.aclose()
+                if generator is not None:
+                    with steps:
+                        await generator.aclose()
             finally:
                 span.end()
 
     return call
+
+
+def _code_flags(function: Callable[..., Any]) -> int:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(getattr(function, "__code__", None), "co_flags", 0)
 
 
 def _fail(span: Span | NoSpan, error: BaseException) -> None:

@@ -64,6 +64,7 @@ cdef class SpanQueue:
     cdef Py_ssize_t at, until, taken
     cdef uint64_t room
     cdef readonly uint64_t added, done
+    cdef bint shut
     cdef Counter missed
 
     def __init__(self, uint64_t spans_max, Counter missed not None):
@@ -72,7 +73,7 @@ cdef class SpanQueue:
 
     cdef int add(self, object kept, uint64_t size) except -1:
         with cython.critical_section(self):
-            if self.added - self.done + size <= self.room:
+            if not self.shut and self.added - self.done + size <= self.room:
                 self.waiting.append(kept)
                 self.added += size
                 return 0
@@ -106,6 +107,11 @@ cdef class SpanQueue:
         vs_counter_add(self.missed.cell, self.taken)
         self.settle()
 
+    def shut_off(self) -> None:
+        """What comes from now on is missed: a trace may end while its sink is taken away."""
+        with cython.critical_section(self):
+            self.shut = True
+
 
 cdef Py_ssize_t kept_size(object kept):
     return 1 + len(<list>(<tuple>kept)[1]) if type(kept) is tuple else 1
@@ -127,6 +133,7 @@ def enter_sink_thread() -> None:
     vs_is_sink = True
 
 
+@cython.no_gc_clear  # spans count in it until they are gone; what leads back to it is cleared
 cdef class NativeTracer:
     """Makes spans. counters: (spans, traces kept by reason, thrown away, begun beyond the limit, spans beyond theirs, never ended)."""
     cdef public bint enabled

@@ -27,7 +27,7 @@ def _setting(name: str) -> str:
 
 def receiver_url(endpoint: str | None) -> str:
     """Where requests go to. Raises ValueError."""
-    whole = "" if endpoint is not None else os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+    whole = "" if endpoint else os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
     base = endpoint or _setting("ENDPOINT") or DEFAULT_ENDPOINT
     url = whole or base.rstrip("/") + PATH
     parts = urlsplit(url)

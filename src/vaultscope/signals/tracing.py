@@ -95,11 +95,11 @@ class _SinkThread(threading.Thread):
         back_off = 0.0
         while not self._stopping:
             if self._step():
-                back_off = 0.0 if self._is_left(self.queue.added) else _TURN
+                back_off, pause = 0.0, 0.0 if self._is_left(self.queue.added) else _TURN
             else:
-                back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
-            if back_off:
-                self._wake.wait(back_off)
+                back_off = pause = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
+            if pause:
+                self._wake.wait(pause)
                 self._wake.clear()
         while self._is_left(self._end) and time.monotonic() < self._deadline:
             if not self._step():
@@ -124,6 +124,7 @@ class _SinkThread(threading.Thread):
 
     def _finish(self) -> bool:
         is_whole = not self._is_left(self._end)
+        self.queue.shut_off()
         while self.queue.take(_BATCH_SPANS):
             self.queue.drop()
         try:
@@ -258,8 +259,9 @@ class Tracer(NativeTracer):
         with self._lock:
             if sink.name in self._threads:
                 raise DeclarationError(f"there is a trace sink {sink.name!r} already")
-            self._threads[sink.name] = thread = self._thread(sink)
-            thread.start()
+            thread = self._thread(sink)
+            thread.start()  # which a process that has too many refuses
+            self._threads[sink.name] = thread
             self._send()
 
     def _thread(self, sink: SpanSink) -> _SinkThread:
@@ -308,7 +310,10 @@ class Tracer(NativeTracer):
             with suppress(Exception):
                 old.sink.after_fork()
             self._threads[name] = thread = self._thread(old.sink)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # there are too many: what the child keeps is missed
+                thread.queue.shut_off()
         self._send()
 
 
@@ -317,7 +322,7 @@ def _end(threads: list[_SinkThread], timeout: float) -> bool:
     for thread in threads:
         thread.stop(timeout)
     for thread in threads:
-        if thread is not threading.current_thread():
+        if thread.is_alive() and thread is not threading.current_thread():
             thread.join(max(0.0, deadline - time.monotonic()) + _GRACE)
     # One that hangs is a daemon: it ends with the process, if not before.
     return all(thread.is_whole for thread in threads)

@@ -79,7 +79,7 @@ def test_a_chart(soup: Path) -> None:
     drawn = [any(line.ljust(72)[at] != " " for line in found[1:6]) for at in columns]
     assert not any(drawn[24:32]) and all(drawn[:20]) and all(drawn[34:])
     assert found[6].startswith("     ┼") and "┬" in found[6]
-    assert found[7].split() == ["12:05", "12:10", "12:15", "12:20", "12:25"]
+    assert found[7].split() == ["12:00", "12:05", "12:10", "12:15", "12:20", "12:25"]
     assert found[8] == "last 29.0/s, least 0.0/s, most 29.0/s; 5 of 30 steps not known"
     assert all(cell_len(line) <= 72 for line in found)
 

@@ -145,10 +145,6 @@ class Results(Iterator[SoupObject]):
     token: makes the text of a key.
     """
 
-    after: str | None
-    """The token of the last object that came; a query that is given it goes on behind it, also later, with
-    what has been added meanwhile. None: none has come."""
-
     def __init__(
         self,
         fetch: Callable[[Any, int], Sequence[tuple[Any, SoupObject]]],
@@ -158,7 +154,8 @@ class Results(Iterator[SoupObject]):
         limit: int | None = None,
         after: str | None = None,
     ) -> None:
-        self.after = after
+        self._after = after
+        self._last: Any = None
         self._fetch, self._token = fetch, token
         self._key = start
         self._left = limit
@@ -171,9 +168,14 @@ class Results(Iterator[SoupObject]):
         if entry is None:
             self._turn()
             entry = next(self._page)
-        key, found = entry
-        self.after = self._token(key)
+        self._last, found = entry
         return found
+
+    @property
+    def after(self) -> str | None:
+        """The token of the last object that came; a query that is given it goes on behind it, also later,
+        with what has been added meanwhile. None: none has come."""
+        return self._after if self._last is None else self._token(self._last)
 
     def _turn(self) -> None:
         """The next page. Raises StopIteration."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -21,6 +23,16 @@ from vaultscope import (
 )
 from vaultscope.core.soup import NewObject
 from vaultscope.history import History, history
+
+
+def test_public_names() -> None:
+    """The door has what its docstring shows, and opening it loads no numpy, database or network."""
+    program = (
+        "import sys, vaultscope.history as door;"
+        "print(sorted(door.__all__), {'numpy', 'sqlite3', 'ssl', 'click'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "['History', 'MetricRecorder', 'history'] set()\n"
 
 
 class Vault:

@@ -43,6 +43,8 @@ PUBLIC = {
     "LimitError",
     "DecodeError",
     "NativeError",
+    "StorageError",
+    "DamagedError",
     "__version__",
 }
 LOGGING = {

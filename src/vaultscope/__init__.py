@@ -17,12 +17,14 @@ from vaultscope.core.snapshot import MetricSnapshot, SeriesSnapshot, Snapshot
 from vaultscope.errors import (
     ArenaError,
     BusyError,
+    DamagedError,
     DeclarationConflictError,
     DeclarationError,
     DecodeError,
     LimitError,
     NativeError,
     NotFoundError,
+    StorageError,
     VaultscopeError,
 )
 
@@ -34,6 +36,7 @@ __all__ = [
     "ArenaReader",
     "BusyError",
     "Counter",
+    "DamagedError",
     "DeclarationConflictError",
     "DeclarationError",
     "DecodeError",
@@ -48,6 +51,7 @@ __all__ = [
     "Registry",
     "SeriesSnapshot",
     "Snapshot",
+    "StorageError",
     "VaultscopeError",
     "__version__",
     "default_registry",

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from vaultscope.errors import DeclarationError
@@ -40,6 +41,8 @@ def scalar_of(value: object) -> str | int | float | bool | None:
     """The value as it is kept. Raises DeclarationError for one that cannot be."""
     if value is None or isinstance(value, bool):
         return value
+    if type(value) is str and len(value) <= _TEXT_MAX and value.isprintable():  # as nearly all are
+        return value
     if isinstance(value, str):
         if len(value) > _TEXT_MAX:
             raise DeclarationError(f"an attribute has at most {_TEXT_MAX} characters, not {len(value)}")
@@ -61,7 +64,12 @@ def attributes_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping) or len(given) > _COUNT_MAX:
         raise DeclarationError(f"attributes are a mapping of at most {_COUNT_MAX} names, not {given!r:.200}")
-    return {check_name(name): _value(given[name]) for name in sorted(given, key=str)}
+    return {name: _value(given[name]) for name in _checked(tuple(given))}
+
+
+@lru_cache(256)  # the objects of a type have the same ones
+def _checked(names: tuple[str, ...]) -> list[str]:
+    return sorted(map(check_name, names))
 
 
 def pick_attributes(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

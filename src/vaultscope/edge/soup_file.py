@@ -27,6 +27,7 @@ __all__ = ["SoupFile", "error_of"]
 
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _LOG_BYTES, _LOG_BYTES_MAX = 4 << 20, 32 << 20
+_LOOK_BYTES = 1 << 20  # that are written until the log's length is looked at
 _CACHE_BYTES = 16 << 20
 _RETRY_S = 0.001
 _FORK_WAIT_S = 5.0
@@ -82,6 +83,7 @@ class SoupFile:
         self._busy: set[sqlite3.Connection] = set()
         self._is_forking = False
         self._checkpointing = threading.Lock()
+        self._unseen_bytes = 0
 
     # ---- opening ----
 
@@ -132,17 +134,18 @@ class SoupFile:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+        connection.execute("PRAGMA busy_timeout=0")  # from here on it is _patiently that waits
 
     def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
         """Runs a statement that has to wait for others. SQLite's own waiting doubles its pauses up to 100 ms:
         it would miss the gaps that a `gc` leaves."""
-        deadline = time.monotonic() + self._busy_seconds
-        connection.execute("PRAGMA busy_timeout=0")
+        deadline = 0.0
         while True:
             try:
                 connection.execute(statement)
                 return
             except sqlite3.OperationalError as error:
+                deadline = deadline or time.monotonic() + self._busy_seconds
                 if "locked" not in str(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(_RETRY_S)
@@ -156,9 +159,11 @@ class SoupFile:
     # ---- writing and reading ----
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, size: int = _LOOK_BYTES) -> Iterator[sqlite3.Connection]:
         """A transaction: what is done in it is done as a whole, or not at all if anything is raised. Raises
-        StorageError, DamagedError."""
+        StorageError, DamagedError.
+
+        size: about how many bytes it writes."""
         with self._lock:
             connection = self._open_writer()
             try:
@@ -172,7 +177,10 @@ class SoupFile:
             finally:
                 if connection is self._writer and connection.in_transaction:
                     connection.execute("ROLLBACK")
-        self._bound_log()
+        self._unseen_bytes += size + _LOOK_BYTES // 64
+        if self._unseen_bytes >= _LOOK_BYTES:
+            self._unseen_bytes = 0
+            self._bound_log()
 
     def checkpoint(self) -> None:
         """Has the log brought into the file, as far as nobody is in the way: then it begins anew, and the

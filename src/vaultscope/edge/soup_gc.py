@@ -20,6 +20,7 @@ PAUSE_S = 0.005
 STEP_ROWS = 512
 STEP_BYTES = 2 << 20
 LOW_WATER = 0.9
+_CREDIT = 16
 ROW_BYTES = 300  # of a row and its entries in the indexes, beside its content
 
 _BATCH = """
@@ -54,15 +55,24 @@ class SoupGc:
         self._max_bytes = max_bytes
         self._clock = clock
         self._counted = counted
+        self._credit = 0
         # Up to where everything is pinned, or gone: so that a step does not look at it again and again.
         self._places = {"expired": _START, "budget": _START}
 
     # ---- for a writer ----
 
+    def is_near(self, more_bytes: int) -> bool:
+        """Whether the budget may be near, and so the file is to be asked: not as long as a small part of the
+        room that was there is used up. (A small one: other processes write, too.)"""
+        self._credit -= more_bytes
+        return self._credit < 0
+
     def has_room(self, connection: sqlite3.Connection, more_bytes: int = 0) -> bool:
         """Whether the file is within its budget, with so much more in it."""
         pages, free, page_bytes = _pages(connection)
-        return (pages - free) * page_bytes + more_bytes <= self._max_bytes
+        room = self._max_bytes - (pages - free) * page_bytes - more_bytes
+        self._credit = room // _CREDIT
+        return room >= 0
 
     def make_room(self, more_bytes: int) -> bool:
         """One short transaction, towards room for so much more. False: nothing can be deleted. Raises

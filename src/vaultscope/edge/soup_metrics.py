@@ -26,7 +26,7 @@ class SoupMetrics:
         self._registry = default_registry() if registry is None else registry
         self._name = name
         self._size = WeakMethod(size)
-        self._puts = self._counter("puts", "Objects put into a soup")
+        self._puts = self._counter("puts", "Objects put into a soup").labels(name)
         self._evictions = self._counter("evictions", "Objects that a soup has deleted", "reason")
         self._errors = self._counter("errors", "Failures of a soup's store", "operation")
         self._objects = self._gauge("objects", "Objects in a soup")
@@ -35,7 +35,7 @@ class SoupMetrics:
 
     def put(self, count: int) -> None:
         """So many objects were put."""
-        self._puts.labels(self._name).inc(count)
+        self._puts.inc(count)
 
     def evicted(self, reason: str, count: int) -> None:
         """So many were deleted: "expired" or "budget"."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vaultscope.core.json_codec import loads
+from vaultscope.core.json_codec import dumps, loads
 from vaultscope.core.soup import NewObject, address_of, as_content, check_type
 from vaultscope.core.soup_attributes import attributes_of
 from vaultscope.errors import DamagedError, DeclarationError
@@ -18,11 +17,10 @@ __all__ = ["Retention", "Row", "attributes_from", "content_from", "rows_of"]
 _TIME_MAX = 2**63 - 1
 _PACK_MIN = 512
 _PACK_LEVEL = 1
-_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))  # of sorted names
 
 
 class Row(NamedTuple):
-    """An object as a store keeps it. attributes: canonical JSON, None: there are none."""
+    """An object as a store keeps it. attributes: JSON, sorted by name; None: there are none."""
 
     address: str
     type: str
@@ -77,7 +75,7 @@ def rows_of(objects: Iterable[NewObject], retention: Retention, clock: Callable[
                 retention.expires_ns(each.type, created_ns, each.ttl),
                 len(content),
                 packed is not None,
-                _JSON.encode(attributes) if attributes else None,
+                dumps(attributes).decode() if attributes else None,
                 content if packed is None else packed,
             )
         )

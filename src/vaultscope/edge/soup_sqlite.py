@@ -139,11 +139,12 @@ class SqliteSoup:
     def _insert(self, stored: list[tuple[Any, ...]], needed: int) -> bool:
         """False: it was not done, since there would not have been room."""
         try:
-            with self._file.write() as connection:
-                if not self._gc.has_room(connection, needed):
+            with self._file.write(needed) as connection:
+                is_near = self._gc.is_near(needed)
+                if is_near and not self._gc.has_room(connection, needed):
                     return False
                 connection.executemany(_INSERT, stored)
-                if not self._gc.has_room(connection):
+                if is_near and not self._gc.has_room(connection):
                     raise _NoRoomError
         except _NoRoomError:
             return False

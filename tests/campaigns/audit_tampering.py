@@ -418,9 +418,7 @@ def run(entries: int, seed: int, jobs: int, folder: Path) -> Iterator[Result]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Tamper with an audit trail in every way that can be listed."
-    )
+    parser = argparse.ArgumentParser(description="Tamper with an audit trail in every listed way.")
     parser.add_argument("--entries", type=int, default=1_000, help="of the trail (1,000)")
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn (1)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")

@@ -178,6 +178,7 @@ class AuditFile:
             place = self._catch_up()
             new = create_key(new_path, replace=True)
             self._write(place, Batch(()), new)
+            self.seals += 1  # the old key's
             anchor = self._anchor_head()
             self._promote(new_path)
             return anchor
@@ -266,7 +267,7 @@ class AuditFile:
             file.seek(start)
             if file.read(len(data)) == data:
                 os.fsync(file.fileno())
-                batch.seal, self._left = end.seal, None
+                self._has_written(place, end, batch)
                 return end
         return place
 
@@ -372,12 +373,16 @@ class AuditFile:
         seal = text.add([*drafts, *batch.drafts], key, self._clock_ns())
         end = _Place(number, start + len(text.data), text.head, seal)
         self._cut_behind(place, number)
+        batch.lines = text.data.split(b"\n")[-2 - len(batch.drafts) : -2]
         self._put(end, start, text.data, batch)
-        lines = text.data.split(b"\n")
-        batch.lines, batch.seal = lines[-2 - len(batch.drafts) : -2], seal
-        self._key, self._place, self._left = key, end, None
-        self.entries += end.head.sequence - place.head.sequence
-        self.seals += 1 if new_key is None else 2
+        self._key = key
+        self._has_written(place, end, batch)
+
+    def _has_written(self, before: _Place, end: _Place, batch: Batch) -> None:
+        batch.seal = end.seal
+        self._place, self._left = end, None
+        self.entries += end.head.sequence - before.head.sequence
+        self.seals += 1
 
     def _put(self, end: _Place, start: int, data: bytes, batch: Batch) -> None:
         name = file_name(self._path, end.file)

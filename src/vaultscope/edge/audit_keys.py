@@ -97,8 +97,11 @@ def load_key(path: str | os.PathLike[str]) -> SigningKey:
     if not isinstance(private, Ed25519PrivateKey):
         raise AuditKeyError(f"{name} holds a key of another kind than Ed25519")
     key = SigningKey(private)
-    with suppress(OSError):  # whoever may read the key can tell what the other half is
-        if _read_public(name + PUBLIC_SUFFIX) != key.public:
+    beside = ""
+    with suppress(OSError):
+        beside = _read_public(name + PUBLIC_SUFFIX)
+    if beside != key.public:
+        with suppress(OSError):  # a folder that is only read: it can be signed all the same
             write_public(name, private.public_key())
     return key
 
@@ -159,10 +162,12 @@ def write_public(path: str | os.PathLike[str], public: Any) -> None:
 
 def write_whole(path: str | os.PathLike[str], data: bytes, mode: int, *, replace: bool) -> None:
     """Writes a file that is there as a whole or not at all, also after a power cut; of that mode whatever the
-    umask. Raises FileExistsError unless it may replace one; OSError."""
+    umask. One that may be replaced is written by one process at a time: what a kill leaves of it has one
+    name. Raises FileExistsError unless it may replace one; OSError."""
     target = Path(path)
-    part = target.with_name(f"{target.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    part = target.with_name(f"{target.name}{'' if replace else f'.{os.urandom(4).hex()}'}.part")
+    exclusive = os.O_TRUNC if replace else os.O_EXCL
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | exclusive | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
             with open(fd, "wb", closefd=False) as file:

@@ -47,12 +47,16 @@ class AuditLock:
 
     def _taken(self) -> bool:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(self._fd), os.stat(self._path)):  # else somebody has removed it
-                return True
-        self._let_go()
-        return False
+        is_taken = False
+        try:
+            with suppress(BlockingIOError, FileNotFoundError):
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Else somebody has removed it, and another one may have the new one.
+                is_taken = os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        finally:
+            if not is_taken:
+                self._let_go()
+        return is_taken
 
     def _let_go(self) -> None:
         fd, self._fd = self._fd, -1

@@ -41,9 +41,8 @@ class _Waiting:
         if self.lock is not None:
             self.lock.acquire()
 
-    def end(self, entry: Entry | None) -> None:
+    def end(self) -> None:
         """Lets the caller go."""
-        self.entry = entry
         if self.lock is not None:
             self.lock.release()
 
@@ -218,7 +217,7 @@ class AuditLog:
                 waiting = self._queue.get_nowait()
                 if waiting.draft is not None:
                     self._dropped.labels("closed").inc()
-                waiting.end(None)
+                waiting.end()
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
@@ -236,7 +235,13 @@ class AuditLog:
     def _run(self) -> None:
         queue = self._queue
         while not (self._is_closed and queue.empty()):
-            self._commit(self._gather(queue))
+            group = self._gather(queue)
+            try:
+                self._commit(group)
+            except BaseException as error:  # nobody would come for the next ones
+                self._fail(error)
+            for each in group:
+                each.end()
 
     def _gather(self, queue: SimpleQueue[_Waiting]) -> list[_Waiting]:
         """What goes under one seal: what comes within the time, or what there is if somebody waits."""
@@ -267,16 +272,12 @@ class AuditLog:
             back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
             if not self._pause(back_off):
                 self._dropped.labels("closed").inc(len(said))
-                for each in group:
-                    each.end(None)
                 return
         if said:
             self._succeed(anchor)
-        places = {id(each): place for place, each in enumerate(said)}
-        for each in group:
-            each.end(
-                batch.entry(places[id(each)]) if each.lock is not None and each.draft is not None else None
-            )
+        for place, each in enumerate(said):
+            if each.lock is not None:
+                each.entry = batch.entry(place)
 
     def _pause(self, seconds: float) -> bool:
         """Waits until it is to be tried again. False: it is not."""

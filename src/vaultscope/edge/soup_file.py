@@ -29,6 +29,7 @@ _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _LOG_BYTES, _LOG_BYTES_MAX = 4 << 20, 32 << 20
 _LOOK_BYTES = 1 << 20  # that are written until the log's length is looked at
 _CACHE_BYTES = 16 << 20
+_INCREMENTAL = 2
 _RETRY_S = 0.001
 _FORK_WAIT_S = 5.0
 
@@ -120,7 +121,8 @@ class SoupFile:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first page is written
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:  # else it is written again
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first page is written
         self._patiently(connection, "PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES // 4}")  # how short it is made anew
         connection.execute(f"PRAGMA cache_size=-{_CACHE_BYTES >> 10}")
@@ -165,7 +167,11 @@ class SoupFile:
 
         size: about how many bytes it writes."""
         with self._lock:
-            connection = self._open_writer()
+            try:
+                connection = self._open_writer()
+            except StorageError:
+                self._failed("write")
+                raise
             try:
                 self._patiently(connection, "BEGIN IMMEDIATE")
                 yield connection

@@ -112,9 +112,11 @@ class Book:
 
     # ---- what was done ----
 
-    def note(self, deeds: Sequence[Deed], now_ns: int) -> None:
-        """What one process did since the last look, until now."""
+    def note(self, lives: Iterable[Sequence[Deed]], now_ns: int) -> None:
+        """What each process did since the last look, until now."""
         self.now_ns = now_ns
+        deeds = [deed for life in lives for deed in life]
+        self.has_gc |= any(deed.name == "gc" for deed in deeds)  # which took what the others had put, too
         for deed in deeds:
             self.in_flight += deed.result is None
             if deed.name != "append":  # to the audit log, which is another book
@@ -161,7 +163,6 @@ class Book:
         entry.pinned = NO if result else MAYBE if entry.pinned != NO else NO
 
     def _gc(self, now_ns: int, result: Sequence[int] | None) -> None:
-        self.has_gc = True
         if self.is_alone and result and result[2]:  # complete
             for entry in self.entries.values():
                 if entry.pinned == NO and entry.there != NO and self._has_expired(entry, now_ns):

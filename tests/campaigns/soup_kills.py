@@ -351,8 +351,8 @@ class Campaign:
             self.figures.kills += 1
         for life in lives:
             self._compare(life)
+        self.book.note([life.deeds for life in lives], self.clock.now_ns())
         for life in lives:
-            self.book.note(life.deeds, self.clock.now_ns())
             self._note_audit(life.deeds)
 
     def _start(self, slot: int, *, reports: bool = True) -> Process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,10 @@ __all__ = ["AuditLock", "nobody_appends"]
 
 LOCK_SUFFIX = ".lock"
 _PAUSE = (0.0005, 0.02)
+
+# A child has a copy of every file that is open when it is forked, and the lock stays locked for as long as
+# one of them is. So it must know of it: nobody forks between the opening and the noting.
+_noting = threading.RLock()
 
 
 class AuditLock:
@@ -46,7 +51,8 @@ class AuditLock:
             self._let_go()
 
     def _taken(self) -> bool:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _noting:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         is_taken = False
         try:
             with suppress(BlockingIOError, FileNotFoundError):
@@ -59,13 +65,20 @@ class AuditLock:
         return is_taken
 
     def _let_go(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        with suppress(OSError, ValueError):
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # for all copies
+        self._close()
+
+    def _close(self) -> None:
+        with _noting:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
 
     def after_fork(self) -> None:
-        """In the child: the lock that the parent's thread had is not to outlive the parent."""
-        self._let_go()
+        """In the child: the lock that the parent's thread has is not to outlive the parent; nor is it to be
+        unlocked."""
+        self._close()
 
 
 @contextmanager
@@ -81,3 +94,9 @@ def nobody_appends(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_noting.acquire, after_in_parent=_noting.release, after_in_child=_noting.release
+    )

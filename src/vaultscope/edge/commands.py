@@ -22,6 +22,7 @@ from vaultscope.edge.demo_view import TerminalView
 from vaultscope.edge.history_command import history_command
 from vaultscope.edge.http import MetricsServer
 from vaultscope.edge.log_command import logs
+from vaultscope.edge.soup_command import gc_command, get_command, query_command
 from vaultscope.edge.stop import StopSignal
 from vaultscope.edge.trace_command import trace
 from vaultscope.errors import VaultscopeError
@@ -66,6 +67,9 @@ vaultscope.add_command(history_command)
 vaultscope.add_command(logs)
 vaultscope.add_command(trace)
 vaultscope.add_command(audit)
+vaultscope.add_command(query_command)
+vaultscope.add_command(get_command)
+vaultscope.add_command(gc_command)
 
 
 @vaultscope.command()

@@ -187,6 +187,14 @@ def test_a_process_that_is_killed(soup: SqliteSoup) -> None:
         assert total(soup) == 7 * each
 
 
+def test_a_process_that_ends(soup: SqliteSoup) -> None:
+    """A process that ends without closing its recorder has recorded all."""
+    program = PROGRAM.replace("recorder.close()\n", "")
+    assert program != PROGRAM
+    subprocess.run([sys.executable, "-c", program, soup.path, "3600", ""], input="7\n", text=True, check=True)
+    assert total(soup) == 7
+
+
 def test_processes_side_by_side(soup: SqliteSoup) -> None:
     """Two processes record into one file at once: their counts are added up, or told apart by vault."""
     one, two = worker(soup, 0.01, "north"), worker(soup, 0.013, "south")

@@ -9,11 +9,13 @@ A snapshot is taken at every full minute of the clock, and what grew since the o
 "metrics". What cannot be put is kept and comes with the next, the same bytes again: a store that names what
 it holds by its content cannot count them twice, even if it had them and failed to say so.
 
-Not recorded is what came before the start, and up to a minute before a kill -9.
+Not recorded is what came before the start, and up to a minute before a kill -9. A process that ends by itself
+closes its recorders.
 """
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import threading
@@ -38,6 +40,7 @@ __all__ = ["TYPE", "MetricRecorder", "ObjectStore"]
 TYPE = "metrics"
 EVERY_MAX = 3600.0  # a reader looks no further for an interval that reaches into its range
 PENDING_BYTES_MAX = 4 << 20
+EXIT_SECONDS = 2.0
 BATCH = 64  # intervals at once: a store's transactions are short
 
 _recorders: WeakSet[MetricRecorder] = WeakSet()
@@ -278,5 +281,11 @@ def _after_fork() -> None:
         recorder._after_fork()
 
 
+def _at_exit() -> None:
+    for recorder in list(_recorders):
+        recorder.close(EXIT_SECONDS)
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -36,6 +36,8 @@ PUBLIC = {
     "ArenaReader",
     "VaultscopeError",
     "ArenaError",
+    "AuditError",
+    "AuditKeyError",
     "BusyError",
     "DeclarationError",
     "DeclarationConflictError",

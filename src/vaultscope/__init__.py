@@ -16,6 +16,8 @@ from vaultscope.core.registry import Registry, default_registry
 from vaultscope.core.snapshot import MetricSnapshot, SeriesSnapshot, Snapshot
 from vaultscope.errors import (
     ArenaError,
+    AuditError,
+    AuditKeyError,
     BusyError,
     DamagedError,
     DeclarationConflictError,
@@ -32,6 +34,8 @@ __version__ = _library_version()
 
 __all__ = [
     "ArenaError",
+    "AuditError",
+    "AuditKeyError",
     "ArenaProcess",
     "ArenaReader",
     "BusyError",

@@ -160,8 +160,9 @@ def test_a_step_that_fits(soup: Path) -> None:
         (("cas.put.count", "SOUP", "--last", "soon"), 2, "soon"),
         (("cas.put.count", "SOUP", "--last", "2h", "--since", "1h"), 2, "not both"),
         (("cas.put.count", "SOUP", "--step", "0s"), 2, "no span"),
-        (("cas.put.count", "no.such.soup"), 2, "does not exist"),
-        (("cas.put.count", __file__), 4, "database"),
+        (("cas.put.count", "no.such.soup"), 2, "no.such.soup cannot be read"),
+        (("cas.put.count", "."), 2, "cannot be read"),
+        (("cas.put.count", __file__), 4, "no soup"),
         ((), 2, "Missing argument"),
     ],
 )
@@ -169,6 +170,11 @@ def test_how_it_ends(soup: Path, arguments: tuple[str, ...], status: int, told: 
     """What cannot be shown is said in a line, with a status of its own."""
     result = run(*(soup if each == "SOUP" else each for each in arguments))
     assert (result.exit_code, result.stdout) == (status, "") and told in result.stderr
+
+
+def test_named_by_the_environment(soup: Path) -> None:
+    """The soup may be left out if VAULTSCOPE_SOUP names it."""
+    assert run("cas.size", *RANGE, VAULTSCOPE_SOUP=str(soup)).exit_code == 0
 
 
 def test_damage(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import click
 from vaultscope.core.moment import parse_moment
 from vaultscope.edge.history import History, history
 from vaultscope.edge.history_chart import chart, quantity
-from vaultscope.edge.soup_sqlite import SqliteSoup
+from vaultscope.edge.soup_open import open_soup, public_name
 from vaultscope.errors import DecodeError, NotFoundError, VaultscopeError
 
 __all__ = ["history_command"]
@@ -52,7 +52,7 @@ def _labels(context: click.Context, option: click.Parameter, values: tuple[str, 
 
 @click.command("history")
 @click.argument("name")
-@click.argument("soup", type=click.Path(exists=True, dir_okay=False))
+@click.argument("soup", envvar="VAULTSCOPE_SOUP", metavar="[SOUP]")
 @click.option(
     "-q", "--quantile", callback=_statistic, metavar="0..1|NAME",
     help="Of a histogram, or one of mean, rate, count, sum, value.  "
@@ -91,8 +91,9 @@ def history_command(
 ) -> None:
     """Show how the metric NAME was over time, as a SOUP has it.
 
-    SOUP is the file into which a vault puts its metrics. Series, and vaults, are added up. Times are UTC.
-    Gaps are times in which nothing was recorded.
+    SOUP is the file, or the URL of the database, into which a vault puts its metrics; the one that
+    VAULTSCOPE_SOUP names if it is left out. Series, and vaults, are added up. Times are UTC. Gaps are times
+    in which nothing was recorded.
 
     \b
     Exit status:
@@ -104,7 +105,7 @@ def history_command(
     columns = width or shutil.get_terminal_size().columns
     try:
         with_step = step or _fitting_step(last, since, until, columns)
-        store = SqliteSoup(soup)
+        store = open_soup(soup)
         try:
             found = history(
                 store, name, quantile=quantile, last=last, since=since, until=until, step=with_step,
@@ -120,7 +121,11 @@ def history_command(
         raise click.UsageError(str(error)) from None
     except VaultscopeError as error:
         raise SoupFileError(str(error)) from None
+    except OSError as error:
+        raise click.UsageError(f"{public_name(soup)} cannot be read: {error.strerror}") from None
     except ModuleNotFoundError as missing:
+        if missing.name == "psycopg":
+            raise click.UsageError(str(missing)) from None
         if missing.name != "numpy":
             raise
         raise click.UsageError("history needs numpy: pip install 'vaultscope[history]'") from None

@@ -11,6 +11,7 @@ on. (A child of `subprocess` inherits nothing: it starts another program.)
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -29,6 +30,7 @@ _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _LOG_BYTES, _LOG_BYTES_MAX = 4 << 20, 32 << 20
 _LOOK_BYTES = 1 << 20  # that are written until the log's length is looked at
 _CACHE_BYTES = 16 << 20
+_PUT_BYTES = 40 << 10  # that the smallest transaction may add: a few pages of each index
 _INCREMENTAL = 2
 _RETRY_S = 0.001
 _FORK_WAIT_S = 5.0
@@ -188,11 +190,26 @@ class SoupFile:
             self._unseen_bytes = 0
             self._bound_log()
 
-    def checkpoint(self) -> None:
+    def checkpoint(self) -> bool:
         """Has the log brought into the file, as far as nobody is in the way: then it begins anew, and the
-        file can shrink."""
+        file can shrink. False: some of it is left."""
         with suppress(StorageError):
-            self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+            ((_, pages, done),) = self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+            return bool(pages == done)
+        return False
+
+    def make_way(self, size: int) -> None:
+        """Before so many bytes are put: keeps as much of the disk free as it takes to bring the log into the
+        file. Else the log could not begin anew, and nothing be deleted from a full disk. Raises StorageError:
+        it is full."""
+        size = size * 5 // 4 + _PUT_BYTES
+        log = _size_of(self.path + "-wal")
+        if _free_bytes(self.path) >= log + 2 * size:
+            return
+        more = max(0, size - log) if self.checkpoint() else log + size
+        if _free_bytes(self.path) < size + more:
+            self._failed("write")
+            raise StorageError(f"{self.path}: {os.strerror(errno.ENOSPC)}") from OSError(errno.ENOSPC, "")
 
     def _bound_log(self) -> None:
         """Brings a long log into the file. SQLite would do so in the transaction that makes it too long,
@@ -306,6 +323,14 @@ def _size_of(path: str) -> int:
     with suppress(OSError):
         return os.stat(path).st_size
     return 0
+
+
+def _free_bytes(path: str) -> int:
+    """Of the file system, that are not taken."""
+    with suppress(OSError, AttributeError):  # Windows has no such call
+        status = os.statvfs(os.path.dirname(path))
+        return status.f_bavail * status.f_frsize
+    return 1 << 62
 
 
 _open_files: WeakSet[SoupFile] = WeakSet()

@@ -33,7 +33,7 @@ from vaultscope.core.soup_query import Condition, Name, check_condition
 from vaultscope.edge.soup_file import SoupFile
 from vaultscope.edge.soup_gc import SoupGc
 from vaultscope.edge.soup_metrics import SoupMetrics
-from vaultscope.edge.soup_rows import Retention, attributes_from, content_from, rows_of
+from vaultscope.edge.soup_rows import Retention, Row, attributes_from, content_from, rows_of
 from vaultscope.edge.soup_select import COLUMNS, Wanted, index_sql, select_count, select_page
 from vaultscope.edge.soup_token import Order
 from vaultscope.errors import DamagedError, DeclarationError, NotFoundError, StorageError
@@ -126,24 +126,24 @@ class SqliteSoup:
     def put_many(self, objects: Iterable[NewObject]) -> list[str]:
         """As Soup has it."""
         rows = rows_of(objects, self._retention, self._clock)
-        stored = [(_raw(row.address), *row[1:]) for row in rows]
-        needed = sum(len(row.content) + len(row.attributes or "") + _ROW_BYTES for row in rows)
+        needed = sum([len(row.content) + len(row.attributes or "") for row in rows]) + _ROW_BYTES * len(rows)
         if needed > self._max_bytes:
             raise self._refused(f"{needed} bytes at once")
-        while stored and not self._insert(stored, needed):
+        self._file.make_way(needed)
+        while rows and not self._insert(rows, needed):
             if not self._gc.make_room(needed):
                 raise self._refused("all that is left is pinned")
         self._metrics.put(len(rows))
         return [row.address for row in rows]
 
-    def _insert(self, stored: list[tuple[Any, ...]], needed: int) -> bool:
+    def _insert(self, rows: list[Row], needed: int) -> bool:
         """False: it was not done, since there would not have been room."""
         try:
             with self._file.write(needed) as connection:
                 is_near = self._gc.is_near(needed)
                 if is_near and not self._gc.has_room(connection, needed):
                     return False
-                connection.executemany(_INSERT, stored)
+                connection.executemany(_INSERT, rows)
                 if is_near and not self._gc.has_room(connection):
                     raise _NoRoomError
         except _NoRoomError:

@@ -34,10 +34,10 @@ __version__ = _library_version()
 
 __all__ = [
     "ArenaError",
-    "AuditError",
-    "AuditKeyError",
     "ArenaProcess",
     "ArenaReader",
+    "AuditError",
+    "AuditKeyError",
     "BusyError",
     "Counter",
     "DamagedError",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres import PostgresServer
@@ -24,12 +26,13 @@ from sinks import until
 
 from vaultscope import DeclarationError, NotFoundError, Registry
 from vaultscope.core.soup_query import All, Any_, Compare, Condition, Contains, Exists, Like, Not, name_of
+from vaultscope.edge.commands import vaultscope
 from vaultscope.edge.soup_postgres import PostgresSoup
 from vaultscope.edge.soup_postgres_select import select_count, select_page
 from vaultscope.edge.soup_select import Wanted
 from vaultscope.edge.soup_token import Order
 from vaultscope.errors import DamagedError, StorageError
-from vaultscope.soup import NewObject, SoupObject, attr, matches
+from vaultscope.soup import NewObject, SoupObject, SoupWriter, attr, matches
 
 NOW = 1_800_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -438,8 +441,6 @@ def test_a_session_that_ends_in_the_middle(postgres: PostgresServer, soup: Postg
 def test_a_server_that_stops_and_starts(postgres: PostgresServer, soup: PostgresSoup) -> None:
     """As long as it is away there are StorageErrors; once it is back, all is there that was put, though it
     did not end properly."""
-    import signal
-
     address = soup.put(b"1", type="t")
     postgres.stop(signal.SIGQUIT)
     try:
@@ -645,9 +646,7 @@ def test_a_put_makes_room(open_soup: Open) -> None:
     assert found[-1].address == newest
     assert [each.created_ns for each in found] == list(range(NOW + 400 - len(found), NOW + 400))
     assert 0.8 < len(found) * 12_500 / (1 << 20) < 1.05
-    evicted = registry.snapshot().value(
-        "vaultscope.soup.evictions", soup=soup._metrics._name, reason="budget"
-    )
+    evicted = registry.snapshot().value("vaultscope.soup.evictions", soup=soup.path, reason="budget")
     assert evicted == 400 - len(found)
     with pytest.raises(StorageError, match="budget"):
         soup.put(random.Random(0).randbytes(1 << 20), type="t")
@@ -701,7 +700,7 @@ def test_metrics_without_the_server(postgres: PostgresServer, open_soup: Open) -
     soup = open_soup(registry=registry)
     soup.put_many(numbered(10))
     soup.gc()
-    name = soup._metrics._name
+    name = soup.path
     postgres.stop()
     try:
         with pytest.raises(StorageError):
@@ -713,3 +712,60 @@ def test_metrics_without_the_server(postgres: PostgresServer, open_soup: Open) -
     assert snapshot.value("vaultscope.soup.bytes", soup=name) > 3600
     assert snapshot.value("vaultscope.soup.puts", soup=name) == 10
     assert snapshot.value("vaultscope.soup.errors", soup=name, operation="database") >= 1
+
+
+# ---- what is built on it
+
+
+def test_a_writer_outlives_the_server(postgres: PostgresServer, open_soup: Open) -> None:
+    """What is put while the server is away waits, and is there once it is back: nothing is lost, nothing is
+    there twice."""
+    registry = Registry()
+    soup = open_soup(registry=registry)
+    writer = SoupWriter(soup, flush_seconds=0.01, registry=registry, gc_seconds=None)
+    addresses = [writer.put(b"before %d" % i, type="t") for i in range(100)]
+    assert writer.flush(60)
+    postgres.stop(signal.SIGQUIT)
+    try:
+        addresses += [writer.put(b"during %d" % i, type="t") for i in range(100)]
+        until(lambda: list(registry.snapshot()["vaultscope.soup.errors"]))
+    finally:
+        postgres.start()
+    addresses += [writer.put(b"after %d" % i, type="t") for i in range(100)]
+    assert writer.flush(60) and writer.close(60)
+    assert sorted(found.address for found in soup.query()) == sorted(addresses)
+
+
+def test_the_command_line(postgres: PostgresServer) -> None:
+    """A URL is a soup for every command."""
+    name = postgres.new_schema()
+    separator = "&" if "?" in postgres.url else "?"
+    url = f"{postgres.url}{separator}options=-csearch_path%3Dpublic"
+    soup = PostgresSoup(postgres.conninfo, schema="vaultscope", registry=Registry())
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(vaultscope, arguments, env={"COLUMNS": "100", "VAULTSCOPE_SOUP": url})
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    try:
+        record = {"time": "2027-01-15T08:00:00.000Z", "level": "error", "message": name}
+        expired = soup.put(record, type="log-entry", attributes={"level": "error"}, created_ns=NOW, ttl=0)
+        spans = [
+            {"trace_id": "ab" * 16, "span_id": "1", "start_ns": NOW, "duration_ns": 5, "name": "cas.put"}
+        ]
+        soup.put({"trace_id": "ab" * 16, "spans": spans}, type="trace", attributes={"trace_id": "ab" * 16})
+        assert run("query", "level = error", "--addresses").split() == [expired]
+        assert run("query", url, "--count").split() == ["2"]
+        assert run("get", url, expired[7:20]) == run("get", expired)
+        assert name in run("logs", url) and name in run("logs", url, "-n", "1")
+        assert "cas.put" in run("trace", "abab", url)
+        soup._clock = lambda: NOW  # the command's clock is the machine's: what has expired there has here
+        soup.put(b"old", type="t", created_ns=5, ttl=1)
+        assert run("gc", "--dry-run").startswith("1 of 3 objects have expired")
+        assert run("gc").startswith("1 expired, 0 evicted")
+        soup.put_many([NewObject(random.Random(i).randbytes(3000), "t", {}, NOW + i) for i in range(200)])
+        assert run("gc", "--max-bytes", "256KiB").startswith("0 expired, 1")
+    finally:
+        soup.close()
+        postgres.ask("DROP SCHEMA vaultscope CASCADE")

@@ -51,6 +51,7 @@ ATTRIBUTE_BYTES = 90
 PIECES_BYTES = 900
 BATCH_BYTES = 16 << 20  # of one statement
 _LOOKS = 64  # so often it is looked whether there is room, while the budget is filled once
+_LOOK_SECONDS = 0.5  # that a put spends on making room, if there is so much to delete
 _PAGE_BYTES = 8 << 20  # of contents that are read at once to be verified
 
 # By address, so that two who put the same objects never wait for each other.
@@ -151,7 +152,9 @@ class PostgresSoup:
         except BaseException:
             self._pool.close()
             raise
-        self._metrics = SoupMetrics(registry, f"{self._pool.database}/{schema}", self._size)
+        self.path = f"{self._pool.database}.{schema}"
+        """What it is called in metrics."""
+        self._metrics = SoupMetrics(registry, self.path, self._size)
         self._gc = PostgresGc(
             self._pool, max_bytes=max_bytes, clock=clock, counted=self._metrics.evicted, sized=self._sized
         )
@@ -212,10 +215,9 @@ class PostgresSoup:
         self._unseen_bytes += needed
         if self._unseen_bytes < self._max_bytes // _LOOKS:
             return
-        report = self._gc.run(more_bytes=needed)
-        self._unseen_bytes = 0
-        if not report.complete and sum(self._known_size[1:]) + needed > self._max_bytes:
-            self._unseen_bytes = self._max_bytes  # the next put looks again
+        report = self._gc.run(_LOOK_SECONDS, more_bytes=needed)
+        self._unseen_bytes = 0 if report.complete else self._max_bytes  # then the next put looks again
+        if not (report.complete or report.expired or report.evicted):
             raise self._refused("all that is left is pinned")
 
     def _refused(self, reason: str) -> StorageError:

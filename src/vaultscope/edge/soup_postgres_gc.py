@@ -105,11 +105,11 @@ class PostgresGc:
     def _delete(
         self, reason: str, sql: str, until: tuple[int, ...], deadline: float | None
     ) -> tuple[int, int, bool]:
-        """Objects, their bytes, and whether none is left. Each batch begins where the one before it ended:
-        the places of what was deleted need not be looked at again."""
+        """Objects, their bytes, and whether none is left; one batch, however late it is. Each begins where
+        the one before it ended: the places of what was deleted need not be looked at again."""
         objects = total = 0
         place = _TIME_MIN
-        while deadline is None or time.monotonic() < deadline:
+        while objects == 0 or deadline is None or time.monotonic() < deadline:
             count, freed, last = self._pool.rows(sql, [place, *until, STEP_ROWS])[0]
             if count == 0:
                 return objects, total, True

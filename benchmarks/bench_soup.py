@@ -55,34 +55,45 @@ def soup_in(path: Path) -> Iterator[SqliteSoup]:
         yield soup
 
 
+PlainRow = tuple[bytes, str, "int | None", "int | None", bytes]
+
+
 @contextmanager
 def plain_in(path: Path) -> Iterator[sqlite3.Connection]:
-    """The floor: one table, the same bytes, the same three indexes and journal; no attributes, no expiry,
-    no budget, and addresses that somebody else has computed."""
+    """The floor: one table with the same four indexes, and the same journal; no attributes, no budget, no
+    compression, and addresses that somebody else has computed."""
     with closing(sqlite3.connect(path, isolation_level=None)) as plain:
         plain.executescript(
             "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
             "CREATE TABLE objects (id INTEGER PRIMARY KEY, address BLOB NOT NULL UNIQUE, type TEXT NOT NULL,"
-            " created_ns INTEGER NOT NULL, content BLOB NOT NULL);"
+            " created_ns INTEGER NOT NULL, expires_ns INTEGER, content BLOB NOT NULL);"
             "CREATE INDEX by_type ON objects (type, created_ns);"
             "CREATE INDEX by_created ON objects (created_ns);"
+            "CREATE INDEX by_expiry ON objects (expires_ns) WHERE expires_ns IS NOT NULL;"
         )
         yield plain
 
 
-def insert(plain: sqlite3.Connection, rows: list[tuple[bytes, str, int | None, bytes]]) -> None:
+def insert(plain: sqlite3.Connection, rows: list[PlainRow]) -> None:
     plain.execute("BEGIN IMMEDIATE")
     plain.executemany(
-        "INSERT INTO objects (address, type, created_ns, content) VALUES (?, ?, ?, ?)"
+        "INSERT INTO objects (address, type, created_ns, expires_ns, content) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (address) DO NOTHING",
         rows,
     )
     plain.execute("COMMIT")
 
 
-def plain_rows(objects: list[NewObject]) -> list[tuple[bytes, str, int | None, bytes]]:
+def plain_rows(objects: list[NewObject]) -> list[PlainRow]:
     return [
-        (hashlib.sha256(each.content).digest(), each.type, each.created_ns, each.content) for each in objects
+        (
+            hashlib.sha256(each.content).digest(),
+            each.type,
+            each.created_ns,
+            (each.created_ns or 0) + 30 * 86_400_000_000_000,
+            each.content,
+        )
+        for each in objects
     ]
 
 

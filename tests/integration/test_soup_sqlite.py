@@ -295,7 +295,7 @@ def test_gc_in_so_many_seconds(path: Path) -> None:
 
 
 def test_a_step_of_gc_is_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No transaction deletes more than 512 rows or, but for a single one, 2 MiB; after each is a pause."""
+    """No transaction deletes more than 256 rows or, but for a single one, 2 MiB; after each is a pause."""
     clock = Clock()
     with closing(opened(path, clock=clock)) as soup:
         soup.put_many(batch(2000, ttl=0))
@@ -316,7 +316,7 @@ def test_a_step_of_gc_is_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(soup_gc.time, "sleep", pauses.append)
         assert soup.gc().expired == 2020
     assert sum(rows for rows, _ in steps) == 2020
-    assert all(rows <= 512 for rows, _ in steps)
+    assert all(rows <= 256 for rows, _ in steps)
     assert all(size <= 2 << 20 or rows == 1 for rows, size in steps)
     assert len(pauses) >= len(steps) - 1 and set(pauses) == {soup_gc.PAUSE_S}
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vaultscope.core.json_codec import canonical
@@ -280,7 +281,10 @@ class Soup(Protocol):
 
 def as_content(content: object) -> bytes:
     """The bytes of what is put. Raises DeclarationError if they are too many."""
-    data = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else canonical(content)
+    if type(content) is bytes:
+        data = content
+    else:
+        data = bytes(content) if isinstance(content, (bytes, bytearray, memoryview)) else canonical(content)
     if len(data) > CONTENT_BYTES_MAX:
         raise DeclarationError(f"an object has at most {CONTENT_BYTES_MAX} bytes, not {len(data)}")
     return data
@@ -300,7 +304,7 @@ def check_address(address: object) -> str:
 
 def check_type(name: object) -> str:
     """Raises DeclarationError for what is no type."""
-    if isinstance(name, str) and _TYPE.fullmatch(name):
+    if isinstance(name, str) and _is_type(name):
         return name
     raise DeclarationError(
         f"a type is up to 64 letters, digits and any of ._:/- between them, such as log-entry, not {name!r}"
@@ -322,6 +326,11 @@ def check_pinner(by: object) -> str:
     if isinstance(by, str) and 1 <= len(by) <= 256 and by.isprintable():
         return by
     raise DeclarationError(f"who pins is named by 1 to 256 printable characters, not {by!r:.300}")
+
+
+@lru_cache(256)  # there are few
+def _is_type(name: str) -> bool:
+    return _TYPE.fullmatch(name) is not None
 
 
 def moment_ns(moment: Moment, now_ns: int) -> int:

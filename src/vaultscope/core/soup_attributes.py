@@ -41,8 +41,6 @@ def scalar_of(value: object) -> str | int | float | bool | None:
     """The value as it is kept. Raises DeclarationError for one that cannot be."""
     if value is None or isinstance(value, bool):
         return value
-    if type(value) is str and len(value) <= _TEXT_MAX and value.isprintable():  # as nearly all are
-        return value
     if isinstance(value, str):
         if len(value) > _TEXT_MAX:
             raise DeclarationError(f"an attribute has at most {_TEXT_MAX} characters, not {len(value)}")
@@ -62,9 +60,14 @@ def attributes_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The attributes as they are kept, sorted by name; lists as tuples. Raises DeclarationError."""
     if not given:
         return {}
-    if not isinstance(given, Mapping) or len(given) > _COUNT_MAX:
+    if not (type(given) is dict or isinstance(given, Mapping)) or len(given) > _COUNT_MAX:
         raise DeclarationError(f"attributes are a mapping of at most {_COUNT_MAX} names, not {given!r:.200}")
-    return {name: _value(given[name]) for name in _checked(tuple(given))}
+    kept = {}
+    for name in _checked(tuple(given)):
+        value = given[name]
+        is_plain = type(value) is str and len(value) <= _TEXT_MAX and value.isprintable()  # as most are
+        kept[name] = value if is_plain else _value(value)
+    return kept
 
 
 @lru_cache(256)  # the objects of a type have the same ones

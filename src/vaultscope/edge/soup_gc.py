@@ -15,9 +15,9 @@ from vaultscope.edge.soup_file import SoupFile
 
 __all__ = ["SoupGc"]
 
-STEP_S = 0.01
-PAUSE_S = 0.005
-STEP_ROWS = 512
+STEP_S = 0.006
+PAUSE_S = 0.003
+STEP_ROWS = 256
 STEP_BYTES = 2 << 20
 LOW_WATER = 0.9
 _CREDIT = 16

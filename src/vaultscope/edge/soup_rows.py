@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from vaultscope.core.json_codec import dumps, loads
@@ -20,9 +21,13 @@ _PACK_LEVEL = 1
 
 
 class Row(NamedTuple):
-    """An object as a store keeps it. attributes: JSON, sorted by name; None: there are none."""
+    """An object as a store keeps it.
 
-    address: str
+    digest: the 32 bytes of its address.
+    attributes: JSON, sorted by name; None: there are none.
+    """
+
+    digest: bytes
     type: str
     created_ns: int
     expires_ns: int | None
@@ -30,6 +35,11 @@ class Row(NamedTuple):
     packed: bool
     attributes: str | None
     content: bytes
+
+    @property
+    def address(self) -> str:
+        """As the soup's users know it."""
+        return f"sha256:{self.digest.hex()}"
 
 
 class Retention:
@@ -40,18 +50,19 @@ class Retention:
     """
 
     def __init__(self, by_type: Mapping[str, float] | None, default: float) -> None:
-        self._default = _seconds(default)
-        self._by_type = {check_type(name): _seconds(ttl) for name, ttl in (by_type or {}).items()}
+        self._default = _nanoseconds(default)
+        self._by_type = {check_type(name): _nanoseconds(ttl) for name, ttl in (by_type or {}).items()}
 
     def expires_ns(self, type: str, created_ns: int, ttl: float | None) -> int | None:
         """When an object expires; None: never. Raises DeclarationError for a ttl that is none."""
-        seconds = self._by_type.get(type, self._default) if ttl is None else _seconds(ttl)
-        return None if seconds == math.inf else min(created_ns + int(seconds * 1e9), _TIME_MAX)
+        wanted = self._by_type.get(type, self._default) if ttl is None else _nanoseconds(ttl)
+        return None if wanted is None else min(created_ns + wanted, _TIME_MAX)
 
 
-def _seconds(ttl: object) -> float:
+def _nanoseconds(ttl: object) -> int | None:
+    """None: for ever."""
     if isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and ttl >= 0:
-        return float(min(ttl, 1e12)) if ttl != math.inf else math.inf
+        return None if ttl == math.inf else int(min(ttl, 1e12) * 1e9)
     raise DeclarationError(f"a time to live is a number of seconds or math.inf, not {ttl!r}")
 
 
@@ -69,7 +80,7 @@ def rows_of(objects: Iterable[NewObject], retention: Retention, clock: Callable[
         attributes = attributes_of(each.attributes)
         rows.append(
             Row(
-                address_of(content),
+                sha256(content).digest(),
                 check_type(each.type),
                 created_ns,
                 retention.expires_ns(each.type, created_ns, each.ttl),

@@ -33,7 +33,7 @@ from vaultscope.core.soup_query import Condition, Name, check_condition
 from vaultscope.edge.soup_file import SoupFile
 from vaultscope.edge.soup_gc import SoupGc
 from vaultscope.edge.soup_metrics import SoupMetrics
-from vaultscope.edge.soup_rows import Retention, Row, attributes_from, content_from, rows_of
+from vaultscope.edge.soup_rows import Retention, attributes_from, content_from, rows_of
 from vaultscope.edge.soup_select import COLUMNS, Wanted, index_sql, select_count, select_page
 from vaultscope.edge.soup_token import Order
 from vaultscope.errors import DamagedError, DeclarationError, NotFoundError, StorageError
@@ -130,20 +130,25 @@ class SqliteSoup:
         if needed > self._max_bytes:
             raise self._refused(f"{needed} bytes at once")
         self._file.make_way(needed)
-        while rows and not self._insert(rows, needed):
+        # Python's module asks its adapters about every value of some types, but not of these.
+        stored = [
+            (bytearray(row[0]), *row[1:5], int(row.packed), row.attributes, bytearray(row.content))
+            for row in rows
+        ]
+        while rows and not self._insert(stored, needed):
             if not self._gc.make_room(needed):
                 raise self._refused("all that is left is pinned")
         self._metrics.put(len(rows))
         return [row.address for row in rows]
 
-    def _insert(self, rows: list[Row], needed: int) -> bool:
+    def _insert(self, stored: list[tuple[Any, ...]], needed: int) -> bool:
         """False: it was not done, since there would not have been room."""
         try:
             with self._file.write(needed) as connection:
                 is_near = self._gc.is_near(needed)
                 if is_near and not self._gc.has_room(connection, needed):
                     return False
-                connection.executemany(_INSERT, rows)
+                connection.executemany(_INSERT, stored)
                 if is_near and not self._gc.has_room(connection):
                     raise _NoRoomError
         except _NoRoomError:

@@ -201,7 +201,8 @@ def verify(
     opened again, which cuts it off and says so in an entry.
 
     Args:
-        path: The log, or a copy of its files. It may be in use.
+        path: The log, or a copy of its files. It may be in use, by who lets this user read <path>.lock;
+            without that a batch that is just being written looks torn.
         anchor: An anchor, or where to read it. None: <path>.anchor.
         public_key: One that has sealed this log, now or earlier; the newest is best. In a file, or as 64
             hexadecimal digits. None: <path>.key.pub, if it is there; else nothing shows by whom the seals

@@ -12,8 +12,9 @@ once more, and is kept elsewhere, so that the end of a trail cannot be cut off u
 Whoever can write all files, but has not the key, can
 
 - destroy the trail: it is seen, not prevented;
-- put the trail *and* its anchor back to what both were earlier. That is seen only by one who remembers a
-  later anchor: keep anchors where the vault cannot reach them (`witness`), and verify with them;
+- put the trail *and* its anchor back to what both were earlier, to nothing at last: any seal of the trail
+  makes an anchor. That is seen only by one who remembers a later anchor, or by a process that has the trail
+  open: keep anchors where the vault cannot reach them (`witness`), and verify with them;
 - keep what is not sealed yet from being sealed, by killing the process: at most a batch, of which nobody was
   told that it was written.
 

@@ -26,6 +26,7 @@ SCRIPTS = {
     "python_logs": ("python_logs.py", 1_000),
     "python_traces": ("python_traces.py", 1_000_000),
     "python_spans": ("python_spans.py", 10_000_000),
+    "soup_kills": ("soup_kills.py", 10_000),
 }
 
 

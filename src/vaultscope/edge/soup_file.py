@@ -31,6 +31,7 @@ _LOG_BYTES, _LOG_BYTES_MAX = 4 << 20, 32 << 20
 _LOOK_BYTES = 1 << 20  # that are written until the log's length is looked at
 _CACHE_BYTES = 16 << 20
 _PUT_BYTES = 40 << 10  # that the smallest transaction may add: a few pages of each index
+_AMPLE_S = 0.1
 _INCREMENTAL = 2
 _RETRY_S = 0.001
 _FORK_WAIT_S = 5.0
@@ -87,6 +88,7 @@ class SoupFile:
         self._is_forking = False
         self._checkpointing = threading.Lock()
         self._unseen_bytes = 0
+        self._ample_bytes, self._ample_until = 0, 0.0
 
     # ---- opening ----
 
@@ -203,8 +205,14 @@ class SoupFile:
         file. Else the log could not begin anew, and nothing be deleted from a full disk. Raises StorageError:
         it is full."""
         size = size * 5 // 4 + _PUT_BYTES
+        now = time.monotonic()
+        self._ample_bytes -= 2 * size
+        if self._ample_bytes >= 0 and now < self._ample_until:
+            return
         log = _size_of(self.path + "-wal")
-        if _free_bytes(self.path) >= log + 2 * size:
+        spare = _free_bytes(self.path) - log - 2 * size
+        if spare >= 0:  # it need not be looked at again for every put
+            self._ample_bytes, self._ample_until = spare // 16, now + _AMPLE_S
             return
         more = max(0, size - log) if self.checkpoint() else log + size
         if _free_bytes(self.path) < size + more:

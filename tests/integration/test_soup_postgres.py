@@ -652,6 +652,27 @@ def test_a_put_makes_room(open_soup: Open) -> None:
         soup.put(random.Random(0).randbytes(1 << 20), type="t")
 
 
+def test_many_put_into_a_full_soup(open_soup: Open) -> None:
+    """Vaults that make room at the same time are in nobody's way: every put is done, and the soup is about
+    within its budget."""
+    soups = [open_soup(max_bytes=1 << 20) for _ in range(4)]
+
+    def put(i: int) -> str:
+        order = random.Random(i)
+        for _ in range(60):
+            batch = [NewObject(order.randbytes(300), "t") for _ in range(20)]
+            last = soups[i % 4].put_many(batch)[-1]
+        return last
+
+    with ThreadPoolExecutor(8) as pool:
+        addresses = list(pool.map(put, range(8)))
+    row = 300 + 360
+    assert 0.7 < soups[0].count() * row / (1 << 20) < 1.3
+    assert soups[0].gc().complete
+    assert soups[0].count() * row <= 1 << 20
+    assert addresses[-1] in [found.address for found in soups[0].query()]
+
+
 def test_a_put_where_all_is_pinned(open_soup: Open) -> None:
     """It is refused, as long as it is so."""
     soup = open_soup(max_bytes=1 << 20)

@@ -217,7 +217,7 @@ class PostgresSoup:
             return
         report = self._gc.run(_LOOK_SECONDS, more_bytes=needed)
         self._unseen_bytes = 0 if report.complete else self._max_bytes  # then the next put looks again
-        if not (report.complete or report.expired or report.evicted):
+        if self._gc.pinned_bytes + needed > self._max_bytes:
             raise self._refused("all that is left is pinned")
 
     def _refused(self, reason: str) -> StorageError:

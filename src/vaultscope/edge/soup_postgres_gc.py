@@ -22,7 +22,10 @@ __all__ = ["PostgresGc"]
 STEP_ROWS = 512
 LOW_WATER = 0.9
 
-_SIZE = "SELECT count(*), coalesce(sum(stored), 0)::bigint FROM objects"
+_SIZE = """
+SELECT count(*), coalesce(sum(stored), 0)::bigint, coalesce(sum(stored) FILTER (WHERE is_pinned), 0)::bigint
+FROM objects
+"""
 # Newest first: how much there is from the newest one down to each. What is pinned counts before all.
 _CUT = """
 WITH pinned AS (SELECT coalesce(sum(stored), 0) AS bytes FROM objects WHERE is_pinned)
@@ -73,6 +76,8 @@ class PostgresGc:
     ) -> None:
         self._pool = pool
         self._max_bytes = max_bytes
+        self.pinned_bytes = 0
+        """Of what is pinned, when it was last looked."""
         self._clock = clock
         self._counted = counted
         self._sized = sized
@@ -89,18 +94,18 @@ class PostgresGc:
         return GcReport(expired, evicted, expired_bytes + evicted_bytes, is_done and is_within)
 
     def _evict(self, deadline: float | None, more_bytes: int) -> tuple[int, int, bool]:
-        """Objects, their bytes, and whether what is left is within the budget. Once begun it goes on to the
-        low-water mark, so that not the next put has to do it again."""
-        objects, bytes_before = self._pool.rows(_SIZE)[0]
+        """Objects, their bytes, and whether all is done: what others have locked, they delete. Once begun it
+        goes on to the low-water mark, so that not the next put has to do it again."""
+        objects, total, self.pinned_bytes = self._pool.rows(_SIZE)[0]
         evicted = evicted_bytes = 0
-        if bytes_before + more_bytes > self._max_bytes:
+        is_done = True
+        if total + more_bytes > self._max_bytes:
             room = max(0, int(self._max_bytes * LOW_WATER) - more_bytes)
             cut = self._pool.rows(_CUT, [room])
             if cut:
-                evicted, evicted_bytes, _ = self._delete("budget", _OLDEST, cut[0], deadline)
-        left = bytes_before - evicted_bytes
-        self._sized(objects - evicted, left)
-        return evicted, evicted_bytes, left + more_bytes <= self._max_bytes
+                evicted, evicted_bytes, is_done = self._delete("budget", _OLDEST, cut[0], deadline)
+        self._sized(objects - evicted, total - evicted_bytes)
+        return evicted, evicted_bytes, is_done and self.pinned_bytes + more_bytes <= self._max_bytes
 
     def _delete(
         self, reason: str, sql: str, until: tuple[int, ...], deadline: float | None

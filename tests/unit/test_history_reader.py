@@ -187,6 +187,17 @@ def test_two_vaults() -> None:
     assert values(soup, "count", 2, step="2m") == [3.0]
 
 
+def test_gauges_that_were_looked_at_beside_each_other() -> None:
+    """Two processes that live at once look some milliseconds apart: the gauges of both count."""
+    soup = MemorySoup()
+    for late in (0, 4_000_000, -3_000_000):
+        vault = Vault(soup, name=str(late))
+        vault.gauge.set(10)
+        vault.minute(ns=MINUTE + late)
+        vault.minute()
+    assert values(soup, "gauge", 2) == [30, 30]
+
+
 def test_gauges_of_a_process_that_ended() -> None:
     """The gauge of a process that ended within a step is not added to its successor's; their mean is by
     time."""

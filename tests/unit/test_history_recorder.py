@@ -11,6 +11,7 @@ from sinks import until
 
 from vaultscope import ArenaReader, DeclarationError, Registry
 from vaultscope.core.history_interval import Interval
+from vaultscope.edge import history_recorder
 from vaultscope.errors import StorageError
 from vaultscope.history import MetricRecorder
 
@@ -122,6 +123,39 @@ def test_a_soup_that_fails_for_long() -> None:
     assert kept == 100 - made.lost
     assert soup.intervals[-2].end_ns == clock.wall  # the newest are kept
     assert sum(len(content) for _, content in soup.objects.values()) < 1300
+
+
+def test_many_that_are_pending() -> None:
+    """However many are pending, all come, and none twice."""
+    registry, soup, clock = Registry(), MemorySoup(), Clock()
+    counter = registry.counter("a")
+    made = recorder(registry, soup, clock)
+    soup.error = StorageError("the disk is full")
+    for n in range(200):
+        counter.inc(n)
+        clock.pass_()
+        made.record()
+    soup.error = None
+    assert made.record()
+    assert [value(each, "a") or 0 for each in soup.intervals] == [*range(200), 0]
+    assert made.recorded == 201
+
+
+def test_an_interval_that_cannot_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interval had that could not be made comes with the next."""
+    registry, soup, clock = Registry(), MemorySoup(), Clock()
+    counter = registry.counter("a")
+    made = recorder(registry, soup, clock)
+    counter.inc(5)
+    clock.pass_()
+    with monkeypatch.context() as patch:
+        patch.setattr(history_recorder, "encode", lambda *_, **__: 1 / 0)
+        made.record()
+    assert made.failed == 1 and not soup.objects
+    clock.pass_()
+    made.record()
+    (interval,) = soup.intervals
+    assert value(interval, "a") == 5 and interval.begin_ns == NOON
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyError("x")])

@@ -15,6 +15,7 @@ from vaultscope.core.json_codec import dumps
 from vaultscope.core.soup_query import attr
 from vaultscope.edge.log_command import DamagedSourceError, NoSuchSourceError, _wants_colour
 from vaultscope.edge.log_source import PipeSource, Source, open_source
+from vaultscope.edge.soup_open import public_name
 from vaultscope.edge.soup_source import TRACE_TYPE, SoupPart
 from vaultscope.edge.stop import StopSignal
 from vaultscope.edge.trace_reader import ID_DIGITS, SpanLine, TraceReader, TraceSummary, id_digits, summarize
@@ -162,7 +163,7 @@ def _newest(chosen: list[TraceSummary], paths: Iterable[str], reader: TraceReade
     """The id of the newest trace. Raises NoSuchTraceError."""
     if not chosen:
         _tell(reader)
-        raise NoSuchTraceError(f"there is none in {', '.join(paths)}")
+        raise NoSuchTraceError(f"there is none in {', '.join(map(public_name, paths))}")
     return chosen[0].trace_id
 
 
@@ -176,7 +177,7 @@ def _only(
         return []
     _tell(reader)
     if not found:
-        raise NoSuchTraceError(f"no trace begins with {prefix} in {', '.join(paths)}")
+        raise NoSuchTraceError(f"no trace begins with {prefix} in {', '.join(map(public_name, paths))}")
     candidates = sorted(found)[:CANDIDATES_SHOWN]
     more = f"\n  and {len(found) - len(candidates)} more" if len(found) > len(candidates) else ""
     raise NoSuchTraceError(f"{len(found)} traces begin with {prefix}:\n  " + "\n  ".join(candidates) + more)

@@ -242,7 +242,7 @@ def test_spans_arrive(receiver: Receiver) -> None:
 
 def test_without_compression(receiver: Receiver) -> None:
     """It can be switched off."""
-    Exporter(receiver, compress=False).write(1)
+    Exporter(receiver, compress=None).write(1)
     assert receiver.taken == [1]
     assert "Content-Encoding" not in receiver.requests[0][2]
 

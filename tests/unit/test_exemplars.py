@@ -116,6 +116,19 @@ def test_unsampled_span(registry: Registry, histogram: Histogram) -> None:
     assert exemplars(registry) == ()
 
 
+def test_a_span_beyond_max_traces(registry: Registry, histogram: Histogram) -> None:
+    """Its trace is not kept, though it is sampled: nothing leads there, nor to what is below it."""
+    tracer = Tracer(Registry(), rate=1.0, max_traces=1)
+    with tracer.span("first"), use_span(None):
+        with tracer.span("beyond") as span, tracer.span("inner"):
+            histogram.observe(3.5)
+        assert span.sampled and exemplars(registry) == ()
+    with tracer.span("later") as span:
+        histogram.observe(3.5)
+    assert exemplars(registry)[0].trace_id == span.trace_hex
+    tracer.close()
+
+
 def test_ended_span(registry: Registry, histogram: Histogram, tracer: Tracer) -> None:
     """What is observed after the span's block is none of it."""
     with tracer.span("a"):

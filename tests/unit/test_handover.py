@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import multiprocessing
 import threading
 import time
+import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
@@ -109,6 +111,94 @@ def test_carry_a_coroutine(tracer: Tracer) -> None:
         carried = carry(later)
     assert asyncio.iscoroutinefunction(carried) or not hasattr(asyncio, "iscoroutinefunction")
     assert in_thread(lambda: asyncio.run(carried())) == (span, span)
+
+
+def test_carry_a_generator(tracer: Tracer) -> None:
+    """A carried generator has the span in each step, what it was sent or thrown, and its result; between the
+    steps the consumer has its own."""
+
+    def steps(first: int) -> Generator[object, object, object]:
+        try:
+            got = yield first, now()
+            yield got, now()
+        except KeyError as error:
+            with tracer.span("inner") as inner:
+                yield error, now() is inner
+            return now()
+        return None
+
+    with tracer.span("a") as span:
+        carried = carry(steps)
+    assert inspect.isgeneratorfunction(carried) and carried.__name__ == "steps"
+    with tracer.span("b") as mine:
+        generator, error = carried(1), KeyError("x")
+        assert next(generator) == (1, span) and now() is mine
+        assert in_thread(lambda: generator.send(2)) == (2, span)
+        assert generator.throw(error) == (error, True) and now() is mine
+        with pytest.raises(StopIteration) as end:
+            next(generator)
+        assert end.value.value is span and now() is mine
+    assert span.status == "ok"
+
+
+def test_carry_a_generator_without_a_span(tracer: Tracer) -> None:
+    """What was carried without a span has none in its steps, and its errors fail nobody's span."""
+
+    def steps() -> Iterator[object]:
+        yield now()
+        raise ValueError("as it should")
+
+    carried = carry(steps)
+    with tracer.span("a") as span:
+        generator = carried()
+        assert next(generator) is None and now() is span
+        with pytest.raises(ValueError, match="should"):
+            next(generator)
+    assert span.status == "ok"
+
+
+def test_carry_an_asynchronous_generator(tracer: Tracer) -> None:
+    """As a generator: also in what it awaits, and while it is closed."""
+    seen: list[object] = []
+
+    async def steps() -> AsyncGenerator[object, None]:
+        try:
+            await asyncio.sleep(0)
+            yield now()
+            yield now()
+        finally:
+            await asyncio.sleep(0)
+            seen.append(now())
+
+    with tracer.span("a") as span:
+        carried = carry(steps)
+
+    async def consume() -> None:
+        generator = carried()
+        with tracer.span("b") as mine:
+            seen.append(await generator.__anext__())
+            assert now() is mine
+            await generator.aclose()
+
+    asyncio.run(consume())
+    assert seen == [span, span] and span.status == "ok"
+
+
+def test_carry_what_is_awaited_as_a_generator(tracer: Tracer) -> None:
+    """A generator that types.coroutine has made awaitable stays so."""
+
+    @types.coroutine
+    def pause() -> Generator[object, None, object]:
+        yield
+        return now()
+
+    with tracer.span("a") as span:
+        carried = carry(pause)
+
+    async def work() -> object:
+        return await carried()
+
+    assert asyncio.run(work()) is span
 
 
 def test_asyncio_carries(tracer: Tracer) -> None:

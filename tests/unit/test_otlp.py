@@ -22,9 +22,9 @@ from vaultscope.edge.otlp_json import encode_request, encode_resource, encode_sp
 from vaultscope.edge.otlp_settings import receiver_url, request_headers, request_timeout, resource_attributes
 
 
-def parsed(given: dict[str, Any], **options: Any) -> Any:
+def parsed(given: dict[str, Any]) -> Any:
     """A span as a receiver sees it."""
-    (span,) = spans_of(parse_request(encode_request(encode_resource({}), [encode_span(given, **options)])))
+    (span,) = spans_of(parse_request(encode_request(encode_resource({}), [encode_span(given)])))
     return span
 
 
@@ -106,11 +106,11 @@ def test_events_and_links() -> None:
 
 
 def test_the_rest() -> None:
-    """The flag, the trace's state, what was left out, and what only a local root has."""
-    seen = parsed(root(tracestate="a=1", omitted=3, lost_spans=2, reason="error"), sampled=True)
+    """The flag, which all have, the trace's state, what was left out, and what only a local root has."""
+    seen = parsed(root(tracestate="a=1", omitted=3, lost_spans=2, reason="error"))
     assert (seen.flags, seen.trace_state, seen.dropped_attributes_count) == (1, "a=1", 3)
     assert python_attributes(seen) == {"vaultscope.kept": "error", "vaultscope.lost_spans": 2}
-    assert parsed(span()).flags == 0
+    assert parsed(span()).flags == 1
 
 
 def test_who_sends() -> None:
@@ -152,9 +152,10 @@ def test_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["localhost:4318", "ftp://h", "http://", "http://h:99999", "/v1", "http://a:b@h"]
+    "endpoint",
+    ["localhost:4318", "ftp://h", "http://", "http://h:99999", "/v1", "http://a:b@h", 5, b"http://h"],
 )
-def test_an_endpoint_that_is_none(endpoint: str) -> None:
+def test_an_endpoint_that_is_none(endpoint: Any) -> None:
     """It is refused at once, not with each request."""
     with pytest.raises(ValueError):
         OtlpSpanSink(endpoint)
@@ -205,7 +206,16 @@ def test_the_resource(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"timeout": float("nan")}, {"batch_spans": 0}, {"batch_seconds": -1}]
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"batch_spans": 0},
+        {"batch_seconds": -1},
+        {"compress": True},
+        {"compress": False},
+        {"compress": "zstd"},
+    ],
 )
 def test_settings_that_make_no_sense(options: dict[str, Any]) -> None:
     """They are refused."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, MutableMapping
 from email.message import Message
 from http.client import HTTPMessage
 from types import MappingProxyType
+from typing import Any
 from wsgiref.headers import Headers
 
 import pytest
@@ -483,6 +484,31 @@ def test_random_flag(tracer: Tracer) -> None:
         with tracer.span("a", parent=extract({"traceparent": f"{PARENT[:-2]}{flags:02x}"})), tracer.span("b"):
             inject(headers)
         assert int(headers["traceparent"][-2:], 16) == flags
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+@pytest.mark.parametrize("several", [False, True])
+def test_hostile_texts(kind: Any, several: bool) -> None:
+    """Of a text of a subclass only the text counts: its methods are not asked, and raise nothing."""
+
+    def fail(*args: object, **kwargs: object) -> Any:
+        raise RuntimeError("no")
+
+    names = "strip lower decode split __str__ __eq__ __hash__ __len__ __getitem__ __iter__"
+    hostile = type("Hostile", (kind,), dict.fromkeys(names.split(), fail) | {"__class__": property(fail)})
+
+    def value(text: str) -> Any:
+        made = hostile(text if kind is str else text.encode())
+        return [made, made] if several else made
+
+    for name in ("X-Trace-Id", "X-B3-TraceId"):
+        context = extract({name: value(TRACE), "X-Span-Id": SPAN, "X-B3-SpanId": SPAN})
+        # Of the memo's headers that came twice neither counts; of B3's the first does.
+        assert (context is None) == (several and name == "X-Trace-Id")
+    single = extract({"b3": value(f"{TRACE}-{SPAN}")})
+    assert single is not None and single.trace_hex == TRACE
+    state = extract({"traceparent": PARENT, "tracestate": value("a=1")})
+    assert state is not None and state.tracestate == ("a=1,a=1" if several else "a=1")
 
 
 def test_the_trace_alone(tracer: Tracer) -> None:

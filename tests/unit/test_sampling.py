@@ -237,6 +237,8 @@ def test_rules_do_not_change_behind_the_tracer(books: Any) -> None:
         {"rate": math.nan},
         {"rate": "0.5"},
         {"rate": None},
+        {"rate": True},
+        {"slow_ms": True},
         {"slow_ms": 0},
         {"slow_ms": -1},
         {"slow_ms": math.nan},
@@ -252,6 +254,17 @@ def test_wrong_settings(wrong: dict[str, Any]) -> None:
     """What is no rate or no time is an error when the tracer is made, which names it."""
     with pytest.raises(DeclarationError, match=next(iter(wrong)) if "rules" not in wrong else "rule of 'a'"):
         Tracer(Tracebook().registry, **wrong)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [[{"rate": 1}], [("a", {"rate": 1})], 5, "a", {"a": 5}, {"a": [("rate", 1)]}, {5: {"rate": 1}}],
+    ids=repr,
+)
+def test_rules_that_are_none(rules: Any) -> None:
+    """What is no mapping of names to mappings is refused."""
+    with pytest.raises(DeclarationError, match="rule"):
+        Tracer(Tracebook().registry, rules=rules)
 
 
 # ---- late spans ----

@@ -116,6 +116,16 @@ def test_a_copy_is_its_context(book: Tracebook, copied: Any) -> None:
     assert len(book.spans) == 1
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_no_copy_before_it_begins(book: Tracebook, copied: Any) -> None:
+    """It has no ids yet that could be copied, and can still begin."""
+    span = book.tracer.span("a")
+    with pytest.raises(DeclarationError, match="not begun"):
+        copied(span)
+    with span:
+        assert copied(span)
+
+
 def test_it_comes_from_a_tracer_alone() -> None:
     """A span that was made otherwise is refused, or does nothing, but does not crash."""
     with pytest.raises(TypeError, match="comes from a tracer"):

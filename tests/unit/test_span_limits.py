@@ -193,6 +193,7 @@ def test_spans_of_c(book: Tracebook) -> None:
             end_in_c(capsule)
     assert book.names == ["root", "c", "c", "c"]
     assert (book.spans[0]["lost_spans"], book.count("spans.lost")) == (4, 4)
+    assert book.count("spans") == 1 + 7
 
 
 def test_errors_of_c_beyond(book: Tracebook) -> None:
@@ -204,6 +205,7 @@ def test_errors_of_c_beyond(book: Tracebook) -> None:
     record = book.span
     assert (record["name"], record["reason"], "lost_spans" in record) == ("root", "error", False)
     assert book.count("spans.lost") == 0
+    assert book.count("spans") == 2 + 2
     del held
 
 
@@ -216,6 +218,7 @@ def test_spans_of_c_after_their_root(book: Tracebook) -> None:
     for _ in range(100):
         end_in_c(capsule, failed=True)
     assert book.names == []
+    assert (book.count("spans"), book.count("spans.lost")) == (1, 0)
 
 
 # ---- the settings ----

@@ -108,6 +108,46 @@ def test_wrong_options_are_refused_at_once(tracer: Tracer) -> None:
         tracer.traced("a", kind="x")(a_function)
 
 
+def test_above_other_decorators(book: Tracebook, tracer: Tracer) -> None:
+    """Above classmethod and staticmethod it traces what they hold, and the method stays what it was."""
+
+    class Store:
+        @tracer.traced
+        @classmethod
+        def scan(cls, n: int) -> tuple[type, int]:
+            return cls, n
+
+        @tracer.traced("drop", tier=2)
+        @staticmethod
+        def drop(n: int) -> int:
+            return n
+
+        @tracer.traced
+        @staticmethod
+        def steps(n: int) -> Generator[int, None, None]:
+            yield n
+
+    class Lower(Store): ...
+
+    assert isinstance(vars(Store)["scan"], classmethod) and isinstance(vars(Store)["drop"], staticmethod)
+    for store in (Lower, Lower()):
+        assert store.scan(1) == (Lower, 1)
+        assert store.drop(2) == 2
+        assert list(store.steps(3)) == [3]
+    place = "test_above_other_decorators.<locals>.Store."
+    assert book.names == [place + "scan", "drop", place + "steps"] * 2
+
+
+@pytest.mark.parametrize("what", [Tracebook, 5, b"a", property(len), functools.partialmethod(len)], ids=repr)
+def test_what_is_no_function(tracer: Tracer, what: Any) -> None:
+    """A class, a name that is no text, and what cannot be called are refused, with a name or without; inside
+    of a classmethod, too."""
+    for decorate in (tracer.traced, tracer.traced(), tracer.traced("a")):
+        for each in (what, classmethod(what), staticmethod(what)):
+            with pytest.raises(DeclarationError, match="functions are traced"):
+                decorate(each)
+
+
 @pytest.mark.parametrize("function", [len, functools.partial(pow, 2), str.upper, lambda x: x], ids=repr)
 def test_any_callable(book: Tracebook, tracer: Tracer, function: Callable[..., Any]) -> None:
     """Builtins, partials and methods are functions, too, though not all have a name."""

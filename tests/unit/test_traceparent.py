@@ -211,6 +211,24 @@ def test_memo(trace: str, span: str | None) -> None:
         assert context.deferred and not context.sampled
 
 
+UUID = re.compile(r"[ \t]*([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})[ \t]*", re.I)
+UUIDS = st.uuids().map(str)
+
+
+@given(edited(UUIDS, "0123456789abcdefABF-. \t") | UUIDS.map(str.upper))
+@example(f"{TRACE[:8]}-{TRACE[8:12]}-{TRACE[12:16]}-{TRACE[16:20]}-{TRACE[20:]}")
+@example("00000000-0000-0000-0000-000000000000")
+@example(f"{TRACE[:4]}-{TRACE[4:12]}-{TRACE[12:16]}-{TRACE[16:20]}-{TRACE[20:]}")
+@example("-" * 36)
+@example(f"{'0' * 36}")
+def test_memo_with_a_uuid(trace: str) -> None:
+    """X-Trace-Id may be a UUID of 8-4-4-4-12 digits, in any case, that is not 0; no other hyphens."""
+    found = UUID.fullmatch(trace) or re.fullmatch(r"[ \t]*([0-9a-fA-F]{1,32})[ \t]*", trace)
+    expected = int("".join(found.groups()), 16) if found else 0
+    context = extract({"X-Trace-Id": trace, "X-Span-Id": SPAN})
+    assert (context.trace_id if context is not None else 0) == expected
+
+
 @given(
     st.integers(1, 2**128 - 1),
     st.integers(1, 2**64 - 1),

@@ -154,6 +154,14 @@ def test_sink_names_are_unique(book: Tracebook) -> None:
     book.tracer.add_sink(Kept())
 
 
+@pytest.mark.parametrize("sink", [5, print, None, Kept, SpanSink(), object()], ids=repr)
+def test_what_is_no_sink(book: Tracebook, sink: Any) -> None:
+    """A function, a class, a sink without a name: refused, and nothing is sent there."""
+    with pytest.raises(DeclarationError, match="SpanSink"):
+        book.tracer.add_sink(sink)
+    assert book.tracer.sinks == (book.sink,)
+
+
 def test_removed(book: Tracebook) -> None:
     """It has what was kept before, is closed, and gets nothing of what comes after; nor does one that is
     added get what was before."""
@@ -559,6 +567,17 @@ def test_a_default_rate_that_is_none(value: str) -> None:
     done = default_rate(value)
     assert 100 <= int(done.stdout) <= 300
     assert "VAULTSCOPE_TRACE_RATE" in done.stderr and value in done.stderr
+
+
+def test_the_default_tracer_writes_nowhere() -> None:
+    """VAULTSCOPE_TRACES is what is read: it makes no sink."""
+    code = "from vaultscope.tracing import default_tracer; print(len(default_tracer().sinks))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "VAULTSCOPE_TRACES": "vault.spans"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_the_default_tracer_counts_in_the_default_registry() -> None:

@@ -17,8 +17,8 @@
  *   vs_span_end(&span, VS_SPAN_OK);
  *
  * A span lies in the caller's memory, about a KiB, and is one thread's at a time; other threads may begin spans below it meanwhile. When it
- * ends, a copy goes to its trace, which the local root takes when it ends itself: what ends after its root is lost. No lock; ending
- * allocates. A span without a trace costs nothing and is nowhere. */
+ * ends, a copy goes to its trace, which the local root takes when it ends itself. What ends after its root is lost, and counted nowhere: the
+ * root, which says how many were lost, is gone by then. No lock; ending allocates. A span without a trace costs nothing and is nowhere. */
 #ifndef VAULTSCOPE_SPAN_H
 #define VAULTSCOPE_SPAN_H
 
@@ -102,8 +102,8 @@ VS_API vs_trace *vs_trace_open(uint32_t spans_max);
 /* One reference more: for who keeps a scope longer than the span above it is open. */
 VS_API void vs_trace_hold(vs_trace *trace);
 VS_API void vs_trace_release(vs_trace *trace);
-/* Takes what has ended, first to last, and closes the trace: what ends later is lost. *failed: one of them had an error; *lost: how many had
- * no room, or no memory. Free each by free(). */
+/* Takes what has ended, first to last, and closes the trace: what ends later is lost, and not counted. *failed: one of them had an error;
+ * *lost: how many had no room, or no memory. Free each by free(). */
 VS_API vs_ended_span *vs_trace_take(vs_trace *trace, bool *failed, uint64_t *lost);
 
 #endif

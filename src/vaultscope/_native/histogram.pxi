@@ -100,12 +100,14 @@ cdef inline void after_observation(Metric metric, double value) noexcept:
 
 
 cdef PyObject *observed(Metric metric, double value) noexcept:
-    """One value was recorded: if the current span is of a trace that is sampled, the value's bucket remembers both. None."""
+    """One value was recorded: if the current span is of a trace that is sampled, and not beyond max_traces, the value's bucket remembers
+    both. None."""
     cdef PyObject *current = NULL
     # A summary's quantiles take no exemplars.
     if vs_tuple_size(<PyObject *>metric.family.bounds) != 0 and \
             vs_context_get(<PyObject *>span_variable, &current) == 0 and current != NULL:
-        if is_context(current) and (<SpanContext>current).sampled:
+        if is_context(current) and (<SpanContext>current).sampled and \
+                (vs_type_of(current) != <PyObject *>Span or (<Span>current).recording):
             vs_series_exemplar(metric.series, value, (<SpanContext>current).high, (<SpanContext>current).low,
                                (<SpanContext>current).span)
         Py_DECREF(current)

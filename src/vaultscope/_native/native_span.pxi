@@ -40,7 +40,8 @@ cdef class EndedSpan:
 
 
 cdef list native_spans(Span root):
-    """Takes what C ended below this local root, and closes its trace."""
+    """Takes what C ended below this local root, closes its trace, and counts its spans, unless they are those of the process that was
+    forked."""
     cdef bint failed_below = False
     cdef vs_bool failed = False
     cdef uint64_t lost = 0
@@ -49,14 +50,17 @@ cdef list native_spans(Span root):
     cdef list spans = []
     failed_below = failed
     root.failed = root.failed or failed_below
-    if root.recording and lost != 0:
+    if root.recording:
         root.lost_spans += <uint32_t>lost
-        vs_counter_add(root.tracer.lost.cell, lost)
     while first != NULL:
         ended = EndedSpan.__new__(EndedSpan)
         ended.span, ended.high, ended.low = first, root.high, root.low
         first = first.next
         spans.append(ended)
+    if root.process == forks:
+        vs_counter_add(root.tracer.spans.cell, lost + <uint64_t>len(spans))
+        if root.recording:
+            vs_counter_add(root.tracer.lost.cell, lost)
     vs_trace_release(root.native)
     root.native = NULL
     return spans

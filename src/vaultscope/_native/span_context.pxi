@@ -46,7 +46,9 @@ cdef class SpanContext:
         return f"{self.span:016x}"
 
     def __reduce__(self):
-        """Goes to other processes: a span as its context."""
+        """Goes to other processes: a span as its context. Raises DeclarationError for one that has not begun."""
+        if (self.high | self.low) == 0:
+            raise DeclarationError("a span that has not begun has no ids yet: nothing of it can be copied")
         return restored_context, (self.trace_id, self.span_id, None if self.deferred else self.sampled, self.random,
                                   self.remote or isinstance(self, Span), self.tracestate)
 

@@ -5,6 +5,7 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object text) noexcept
     Py_ssize_t PyUnicode_GET_LENGTH(object text) noexcept
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 highest)
+    object PyUnicode_FromObject(object text)
     int PyDict_Next(object mapping, Py_ssize_t *at, PyObject **key, PyObject **value) noexcept
 
 cdef extern from *:
@@ -166,10 +167,18 @@ def header_name(name) -> str | None:
     return HEADER_NAMES[number] if number >= 0 else None
 
 
+cdef object plain_text(object value):
+    """A str or bytes; of a subclass of theirs only the text, since its methods are someone else's."""
+    if type(value) is str or type(value) is bytes:
+        return value
+    return PyUnicode_FromObject(value) if isinstance(value, str) else PyBytes_AS_STRING(value)[:PyBytes_GET_SIZE(value)]
+
+
 cdef int found_one(dict found, int number, object value) except -1:
     cdef object name = (<tuple>HEADER_NAMES)[number]
     cdef object before
     if isinstance(value, (str, bytes)):
+        value = plain_text(value)
         before = found.get(name)
         if before is None:
             found[name] = value

@@ -12,14 +12,21 @@ import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, TypeVar, cast
 
-from vaultscope._native._core import NativeTracer, NoSpan, Span, span_steps
+from vaultscope._native._core import NativeTracer, NoSpan, Span, SpanContext, span_steps
+from vaultscope.errors import DeclarationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 MakeSpan = Callable[[], "Span | NoSpan"]
 
 
-def traced(tracer: NativeTracer, function: F, name: str, options: dict[str, Any]) -> F:
-    """Wraps `function` so that each call is a span of that name."""
+def traced(tracer: NativeTracer, function: F, name: str | None, options: dict[str, Any]) -> F:
+    """Wraps `function` so that each call is a span of that name; None: of the function's. Raises
+    DeclarationError for what is no function, and a class is none: its instances would be of no class."""
+    if isinstance(function, (classmethod, staticmethod)):
+        return cast(F, type(function)(traced(tracer, function.__func__, name, options)))
+    if isinstance(function, type) or not callable(function):
+        raise DeclarationError(f"functions are traced, and a name is a str: got {function!r}")
+    name = getattr(function, "__qualname__", type(function).__qualname__) if name is None else name
 
     def make() -> Span | NoSpan:
         return tracer.span(name, **options)
@@ -28,15 +35,33 @@ def traced(tracer: NativeTracer, function: F, name: str, options: dict[str, Any]
     wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(function):
         wrapper = _coroutine(make, function)
-    elif inspect.isasyncgenfunction(function):
-        wrapper = _async_generator(make, function)
-    elif inspect.isgeneratorfunction(function):
-        wrapper = _generator(make, function)
-        if _code_flags(function) & inspect.CO_ITERABLE_COROUTINE:
-            wrapper = types.coroutine(wrapper)  # it was one: what is awaited must stay so
+    elif is_in_steps(function):
+        wrapper = _in_steps(lambda: make().start(), function)
     else:
         wrapper = _function(make, function)
     return cast(F, functools.wraps(function)(wrapper))
+
+
+def carried(span: SpanContext | None, function: F) -> F:
+    """Wraps a generator function, or an asynchronous one, so that the span is current in each step: one
+    that is known already, and is neither begun nor ended here."""
+    return cast(F, functools.wraps(function)(_in_steps(lambda: span, function, is_ours=False)))
+
+
+def is_in_steps(function: Callable[..., Any]) -> bool:
+    """Whether what it gives runs in steps, between which its consumer does."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _in_steps(
+    begin: Callable[[], Any], function: Callable[..., Any], *, is_ours: bool = True
+) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+        return _async_generator(begin, function, is_ours)
+    wrapper = _generator(begin, function, is_ours)
+    if _code_flags(function) & inspect.CO_ITERABLE_COROUTINE:
+        return types.coroutine(wrapper)  # it was one: what is awaited must stay so
+    return wrapper
 
 
 def _function(make: MakeSpan, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,10 +81,10 @@ def _coroutine(make: MakeSpan, function: Callable[..., Awaitable[Any]]) -> Calla
 
 
 def _generator(
-    make: MakeSpan, function: Callable[..., Generator[Any, Any, Any]]
+    begin: Callable[[], Any], function: Callable[..., Generator[Any, Any, Any]], is_ours: bool
 ) -> Callable[..., Generator[Any, Any, Any]]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        span = make().start()
+        span = begin()
         steps = span_steps(span)
         try:
             generator = function(*args, **kwargs)
@@ -81,19 +106,21 @@ def _generator(
                 else:
                     step = generator.__next__ if sent is None else functools.partial(generator.send, sent)
         except BaseException as error:
-            _fail(span, error)
+            if is_ours:
+                _fail(span, error)
             raise
         finally:
-            span.end()
+            if is_ours:
+                span.end()
 
     return call
 
 
 def _async_generator(
-    make: MakeSpan, function: Callable[..., AsyncGenerator[Any, Any]]
+    begin: Callable[[], Any], function: Callable[..., AsyncGenerator[Any, Any]], is_ours: bool
 ) -> Callable[..., AsyncGenerator[Any, Any]]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        span = make().start()
+        span = begin()
         steps = span_steps(span)
         generator: AsyncGenerator[Any, Any] | None = None
         try:
@@ -114,7 +141,8 @@ def _async_generator(
                 else:
                     step = functools.partial(generator.asend, sent)
         except BaseException as error:
-            _fail(span, error)
+            if is_ours:
+                _fail(span, error)
             raise
         finally:
             try:
@@ -122,7 +150,8 @@ def _async_generator(
                     with steps:
                         await generator.aclose()
             finally:
-                span.end()
+                if is_ours:
+                    span.end()
 
     return call
 

@@ -27,7 +27,13 @@ def _read_memo(found: Found) -> SpanContext | None:
     trace, span = found.get("x-trace-id"), found.get("x-span-id")
     if trace is None or isinstance(trace, list) or isinstance(span, list):  # which of them?
         return None
-    return read_ids(_text(trace), None if span is None else _text(span))
+    return read_ids(_without_hyphens(_text(trace)), None if span is None else _text(span))
+
+
+def _without_hyphens(trace: str) -> str:
+    """A UUID as it is usually written: 8-4-4-4-12 digits."""
+    groups = trace.split("-") if len(trace) == 36 else ()
+    return "".join(groups) if [*map(len, groups)] == [8, 4, 4, 4, 12] else trace
 
 
 # ---- B3, in one header or in several ----

@@ -15,7 +15,7 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vaultscope._native._core import Counter, Logger
 from vaultscope.core.json_codec import loads
@@ -28,7 +28,7 @@ from vaultscope.edge.otlp_settings import (
     request_timeout,
     resource_attributes,
 )
-from vaultscope.edge.span_record import cut_text, split_traces
+from vaultscope.edge.span_record import cut_text
 from vaultscope.signals.log import default_journal
 from vaultscope.signals.tracing import SpanSink
 
@@ -72,7 +72,7 @@ class OtlpSpanSink(SpanSink):
         batch_spans: Of a request, at most.
         batch_seconds: From one request to the next, unless it has `batch_spans`. The end of a program may
             wait that long twice.
-        compress: By gzip.
+        compress: "gzip", or None.
         name: In the tracer.
         registry: Whose metrics count what was missed; the tracer's. None: the default one.
         logger: None: `vaultscope.trace`, of the default journal.
@@ -102,7 +102,7 @@ class OtlpSpanSink(SpanSink):
         timeout: float | None = None,
         batch_spans: int = 512,
         batch_seconds: float = 0.2,
-        compress: bool = True,
+        compress: Literal["gzip"] | None = "gzip",
         name: str = "otlp",
         registry: Registry | None = None,
         logger: Logger | None = None,
@@ -121,12 +121,14 @@ class OtlpSpanSink(SpanSink):
         self.url = receiver_url(endpoint)
         self.timeout = request_timeout() if timeout is None else timeout
         self.missed = 0
+        if compress not in (None, "gzip"):
+            raise ValueError(f"compress is gzip or None, not {compress!r}")
         if not 0 < self.timeout <= TIMEOUT_MAX or batch_spans < 1 or not 0 <= batch_seconds <= TIMEOUT_MAX:
             raise ValueError("a timeout and a batch are positive, and no time is longer than an hour")
         self._resource = encode_resource(resource_attributes(service, vault, resource))
-        self._headers = request_headers(headers, compress=compress)
+        self._headers = request_headers(headers, compress=compress is not None)
         self._batch_spans, self._batch_seconds = batch_spans, batch_seconds
-        self._compress = compress
+        self._compress = compress is not None
         self._registry = default_registry() if registry is None else registry
         self._logger = logger
         self._ticks, self._clock, self._jitter = ticks, clock, jitter
@@ -151,7 +153,7 @@ class OtlpSpanSink(SpanSink):
         if batch != self._batch:
             self._wait_for_more(len(spans))
             self._batch, self._done = batch, 0
-        encoded = _encoded(spans, self._done)
+        encoded = map(encode_span, islice(spans, self._done, None))
         for part in _parts(encoded, self._batch_spans):
             self._send(part)
             self._done += len(part)
@@ -273,12 +275,6 @@ class OtlpSpanSink(SpanSink):
         if self._logger is None:
             self._logger = default_journal().get_logger("vaultscope.trace")
         return self._logger
-
-
-def _encoded(spans: Sequence[Mapping[str, Any]], done: int) -> Iterator[bytes]:
-    """The spans but for the first ones, each with its trace's flags."""
-    each = ((span, trace[0].get("reason") == "sampled") for trace in split_traces(spans) for span in trace)
-    return (encode_span(span, sampled=sampled) for span, sampled in islice(each, done, None))
 
 
 def _parts(spans: Iterator[bytes], most: int) -> Iterator[list[bytes]]:

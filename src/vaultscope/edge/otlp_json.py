@@ -43,10 +43,12 @@ def encode_request(resource: bytes, spans: Iterable[bytes]) -> bytes:
     return resource + b",".join(spans) + b"]}]}]}"
 
 
-def encode_span(span: Mapping[str, Any], *, sampled: bool = False) -> bytes:
+def encode_span(span: Mapping[str, Any]) -> bytes:
     """A span, as sinks are given it. Never raises.
 
-    sampled: whether its trace's flags say so.
+    It has the sampled flag, which says that the trace may have been recorded, whatever it was kept for:
+    vaultscope.kept says that. OpenTelemetry's exporters send no spans without it, and a receiver may take
+    such for none. Those that were called in a trace that only failed or was slow had been told otherwise.
     """
     record = span_record(span, exact=True)
     start_ns = record["start_ns"]
@@ -58,11 +60,10 @@ def encode_span(span: Mapping[str, Any], *, sampled: bool = False) -> bytes:
         "startTimeUnixNano": _nanoseconds(start_ns),
         "endTimeUnixNano": _nanoseconds(start_ns + record["duration_ns"]),
         "status": {"code": _STATUSES.get(record["status"], 0)},
+        "flags": _SAMPLED,
     }
     if record["parent_span_id"]:
         encoded["parentSpanId"] = record["parent_span_id"]
-    if sampled:
-        encoded["flags"] = _SAMPLED
     if "status_message" in record and record["status"] == "error":
         encoded["status"]["message"] = record["status_message"]
     if "tracestate" in record:

@@ -27,6 +27,8 @@ def _setting(name: str) -> str:
 
 def receiver_url(endpoint: str | None) -> str:
     """Where requests go to. Raises ValueError."""
+    if not isinstance(endpoint, (str, type(None))):
+        raise ValueError(f"an endpoint is a text, not {endpoint!r}")
     whole = "" if endpoint else os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
     base = endpoint or _setting("ENDPOINT") or DEFAULT_ENDPOINT
     url = whole or base.rstrip("/") + PATH

@@ -16,6 +16,7 @@ import inspect
 from concurrent.futures import Executor
 
 from vaultscope._native._core import current_span, use_span
+from vaultscope._native.traced import carried, is_in_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ __all__ = ["CarryingExecutor", "carry"]
 
 def carry(function: Callable[P, T]) -> Callable[P, T]:
     """The function, to be called anywhere, any time and by many threads at once, with the span that is
-    current now as its current one; none: with none. Of a coroutine function, the coroutine runs so."""
+    current now as its current one; none: with none. Of a coroutine function, the coroutine runs so; of a
+    generator function, each step of the generator, and not what its consumer does between them."""
     span = _current()
+    if is_in_steps(function):
+        return carried(span, function)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)

@@ -17,6 +17,7 @@ What the specifications leave open, or are often read otherwise:
 - What says nothing of sampling (the memo's headers, B3 that defers) is decided where it goes on, by the
   trace's id: as the caller's vault did.
 - X-Trace-Id alone is enough: what goes on from it has no parent. `b3: 0` alone is not: it names no trace.
+- X-Trace-Id may be a UUID with its hyphens; it is handed on without them.
 
 Source: memo, Distributed Tracing; https://www.w3.org/TR/trace-context-2/; the B3 specification,
 https://github.com/openzipkin/b3-propagation.

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from weakref import WeakSet
 
@@ -37,8 +38,8 @@ __all__ = ["SpanSink", "Tracer", "default_tracer"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, TypeVar
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeGuard, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -164,13 +165,15 @@ class Tracer(NativeTracer):
 
     registry: whose metrics say what became of the traces. None: the default one.
     rate: the share of traces that is kept though nothing was wrong with them: 0 to 1. It is decided by the
-    trace's
-        id, so that all vaults decide alike; of a trace that came from another process its flag says it.
+        trace's id, so that all vaults decide alike; of a trace that came from another process its flag says
+        it.
     slow_ms: how long a local root must have taken for its trace to be kept; None: never for that.
     rules: for single operations: name of the local root to {"rate": ..., "slow_ms": ...}; what is not there
-    is as above. max_traces: that are open at a time; beyond it a trace has ids, and is kept only if it
-    fails or is slow, without
-        its inner spans. max_spans: inner spans a trace; max_attributes: attributes, events, links a span.
+        is as above.
+    max_traces: that are open at a time; beyond it a trace has ids, and is kept only if it fails or is slow,
+        without its inner spans.
+    max_spans: inner spans a trace.
+    max_attributes: attributes a span, and as many events, and links.
     queue_spans: that wait for each sink. What finds no room is counted.
     enabled: False: spans that do nothing.
 
@@ -209,9 +212,11 @@ class Tracer(NativeTracer):
             "vaultscope.trace.traces", "Traces whose local root ended, by what became of them", "decision"
         )
         usual = {"rate": rate, "slow_ms": slow_ms}
+        if not isinstance(rules, (Mapping, type(None))):
+            raise DeclarationError(f"rules map names of local roots to rules, not {rules!r}")
         super().__init__(
-            _rule("", usual),
-            {name: _rule(name, {**usual, **rule}) for name, rule in (rules or {}).items()},
+            _rule("", usual, usual),
+            {name: _rule(name, rule, usual) for name, rule in (rules or {}).items()},
             (
                 self._counter("vaultscope.trace.spans", "Spans that ended"),
                 (traces.labels("sampled"), traces.labels("slow"), traces.labels("error")),
@@ -238,12 +243,13 @@ class Tracer(NativeTracer):
 
     def traced(self, name: str | F | None = None, /, **options: Any) -> Any:
         """Decorates a function, coroutine, generator or asynchronous generator: each call is a span, named
-        after the function unless a name is given. Options as for `span`."""
-        if callable(name):
-            return traced(self, name, _name_of(name), options)
+        after the function unless a name is given. Below or above `@staticmethod` and `@classmethod`. Options
+        as for `span`. Raises DeclarationError for a class, and for what is no function."""
+        if not isinstance(name, (str, type(None))):
+            return traced(self, name, None, options)
 
         def decorate(function: F) -> F:
-            return traced(self, function, _name_of(function) if name is None else name, options)
+            return traced(self, function, name, options)
 
         return decorate
 
@@ -255,7 +261,10 @@ class Tracer(NativeTracer):
         return tuple(thread.sink for thread in list(self._threads.values()))
 
     def add_sink(self, sink: SpanSink) -> None:
-        """Gives the sink what is kept from now on. Raises DeclarationError if there is one of that name."""
+        """Gives the sink what is kept from now on. Raises DeclarationError if there is one of that name, or
+        it is no SpanSink with a name."""
+        if not isinstance(sink, SpanSink) or not isinstance(getattr(sink, "name", None), str):
+            raise DeclarationError(f"a trace sink is a SpanSink that has a name, not {sink!r}")
         with self._lock:
             if sink.name in self._threads:
                 raise DeclarationError(f"there is a trace sink {sink.name!r} already")
@@ -328,23 +337,25 @@ def _end(threads: list[_SinkThread], timeout: float) -> bool:
     return all(thread.is_whole for thread in threads)
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", type(function).__qualname__)
-
-
-def _rule(name: str, rule: Mapping[str, float | None]) -> SpanRule:
-    where = f"the rule of {name!r}" if name else "the tracer"
+def _rule(name: str, rule: Mapping[str, float | None], usual: Mapping[str, float | None]) -> SpanRule:
+    where = f"the rule of {name!r}" if rule is not usual else "the tracer"
+    if not isinstance(name, str) or not isinstance(rule, Mapping):
+        raise DeclarationError(f"{where} has the name of a local root and is a mapping, got {rule!r}")
     unknown = set(rule) - {"rate", "slow_ms"}
     if unknown:
         raise DeclarationError(f"{where} has rate and slow_ms, not {', '.join(sorted(map(str, unknown)))}")
-    rate, slow_ms = rule["rate"], rule["slow_ms"]
-    if not isinstance(rate, (int, float)) or not 0.0 <= rate <= 1.0:
+    rate, slow_ms = rule.get("rate", usual["rate"]), rule.get("slow_ms", usual["slow_ms"])
+    if not _is_number(rate) or not 0.0 <= rate <= 1.0:
         raise DeclarationError(f"{where}: a rate is from 0 to 1, got {rate!r}")
     if slow_ms is None:
         return SpanRule(rate)
-    if not isinstance(slow_ms, (int, float)) or not 0.0 < slow_ms <= _SLOW_MS_MAX:
+    if not _is_number(slow_ms) or not 0.0 < slow_ms <= _SLOW_MS_MAX:
         raise DeclarationError(f"{where}: slow_ms is above 0, or None, got {slow_ms!r}")
     return SpanRule(rate, max(1, round(slow_ms * 1e6)))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 # ---- the default tracer ----
@@ -356,7 +367,8 @@ _default_lock = threading.Lock()
 
 def default_tracer() -> Tracer:
     """The process's tracer, made at first use; it keeps the share that VAULTSCOPE_TRACE_RATE says, or a
-    tenth."""
+    tenth. As the default journal, it has no sink until someone adds one: VAULTSCOPE_TRACES names what
+    `vaultscope trace` reads, and nothing is written there by itself."""
     global _default
     if _default is None:
         with _default_lock:

@@ -32,11 +32,11 @@ from pathlib import Path
 
 from vaultscope import Registry
 from vaultscope.audit import AuditLog, verify
-from vaultscope.core.audit_entry import Anchor, Draft, Entry, Seal, read_line
+from vaultscope.core.audit_entry import CONTINUED, NOTHING, Anchor, Draft, Entry, Seal, digest, read_line
 from vaultscope.edge.audit_keys import check_signature, public_key
 from vaultscope.edge.audit_reader import log_files
 from vaultscope.errors import DecodeError
-from vaultscope.signals.audit import Chain
+from vaultscope.signals.audit import Chain, Head
 
 SAMPLE = 60  # of each kind, verified as a whole
 BATCH = 20
@@ -387,11 +387,38 @@ def run_wholes(trail: Trail, folder: Path) -> Result:
     own_anchor = forged.with_name("vault.audit.anchor").read_bytes()
     is_found(forged, trail.anchor_bytes)
     is_found(forged, own_anchor)
+    contents, anchor = rechained(trail)
+    fitting = _copied(trail, folder / "fitting")
+    for number, content in enumerate(contents):
+        (fitting.parent / log_name(number)).write_bytes(content)
+    is_found(fitting, trail.anchor_bytes)
+    is_found(fitting, anchor.encode())
     for number in range(1, len(trail.files) + 1):  # it goes on where the true one ends, or stands before it
         extra = _copied(trail, folder / f"extra {number}")
         shutil.copy(forged, extra.parent / log_name(number))
         is_found(extra, trail.anchor_bytes)
     return result
+
+
+def rechained(trail: Trail) -> tuple[list[bytes], Anchor]:
+    """The trail at other times, with ids, parents, hashes and an anchor that fit: all but the signatures."""
+    contents = [b""] * len(trail.files)
+    sequence, parent, sealed = 0, NOTHING, NOTHING
+    for line, item in zip(trail.lines, trail.items, strict=True):
+        if isinstance(item, Entry):
+            parameters = item.parameters
+            if item.verb == CONTINUED:
+                head = Head(sequence, parent, sequence, sealed, parameters["key"])
+                parameters = head.continuation(line.file - 1, len(contents[line.file - 1]))
+            sequence += 1
+            draft = Draft(item.actor, item.verb, item.object, parameters, item.context, time_ns=1, own=True)
+            parent, text = draft.line(sequence, parent)
+        else:
+            last = Seal(sequence, parent, sealed, item.timestamp, item.key, "ab" * 64)
+            text = last.line()
+            sealed = digest(text)
+        contents[line.file] += text + b"\n"
+    return contents, Anchor(last, len(contents) - 1, len(contents[-1]))
 
 
 def _made(folder: Path) -> Path:

@@ -1,11 +1,13 @@
-"""What a soup says of itself in a registry: vaultscope.soup.*, by the label `soup`."""
+"""What a soup says of itself: in a registry, as vaultscope.soup.* by the label `soup`, and in the trail."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakMethod
 
+from vaultscope.core.audit_trail import testify
 from vaultscope.core.metrics import Counter, Gauge
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.errors import NotFoundError
@@ -26,6 +28,7 @@ class SoupMetrics:
         self._registry = default_registry() if registry is None else registry
         self._name = name
         self._size = WeakMethod(size)
+        self._gone: deque[tuple[str, int]] = deque()  # what the trail has not been told
         self._puts = self._counter("puts", "Objects put into a soup").labels(name)
         self._evictions = self._counter("evictions", "Objects that a soup has deleted", "reason")
         self._errors = self._counter("errors", "Failures of a soup's store", "operation")
@@ -40,6 +43,17 @@ class SoupMetrics:
     def evicted(self, reason: str, count: int) -> None:
         """So many were deleted: "expired" or "budget"."""
         self._evictions.labels(self._name, reason).inc(count)
+        self._gone.append((reason, count))
+
+    def collected(self) -> None:
+        """That is all for now: one entry of the trail says what was deleted."""
+        gone: dict[str, int] = {}
+        with suppress(IndexError):
+            while True:
+                reason, count = self._gone.popleft()
+                gone[reason] = gone.get(reason, 0) + count
+        if gone:
+            testify("soup.collected", self._name, gone)
 
     def error(self, operation: str) -> None:
         """Something failed: "read", "write", "budget" or "damaged"."""

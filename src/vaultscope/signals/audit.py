@@ -29,9 +29,9 @@ Source: the memo, Alert Evaluation (audit-append) and its reference Memo-003.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from vaultscope.core.audit_entry import (
     BEGAN,
@@ -48,24 +48,10 @@ from vaultscope.core.audit_entry import (
 )
 from vaultscope.errors import DecodeError
 
-__all__ = ["AuditTrail", "Chain", "Finding", "Head"]
+__all__ = ["Chain", "Finding", "Head"]
 
 Check = Callable[[str, bytes, bytes], bool]
 """Whether, by a public key (64 hexadecimal digits), a signature is that of a message."""
-
-
-class AuditTrail(Protocol):
-    """Where what happened is said: what gc, alerts and configuration are given. `AuditLog` is one."""
-
-    def append(
-        self,
-        actor: str,
-        verb: str,
-        object: str,
-        parameters: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Says who did what to what. Never raises, never waits."""
 
 
 @dataclass(frozen=True, slots=True)

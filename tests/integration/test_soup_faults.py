@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+
+from vaultscope import Registry
+from vaultscope.errors import NotFoundError, StorageError
+from vaultscope.soup import SqliteSoup
 
 CAMPAIGNS = Path(__file__).parent.parent / "campaigns"
 sys.path.insert(0, str(CAMPAIGNS))
@@ -50,6 +56,48 @@ soup_kills.main(100, 1, sys.argv[1])
     done = subprocess.run(command, capture_output=True, text=True, cwd=CAMPAIGNS)
     assert done.returncode != 0
     assert "AssertionError" in done.stderr and ("is lost" in done.stderr or "was lost" in done.stderr)
+
+
+COLUMNS = ("address", "type", "created_ns", "expires_ns", "size", "packed", "attributes", "content")
+VALUES = ("NULL", "'text'", "-3", "5000000000000", "9e300", "x'ff00'", "CAST(x'ff' AS TEXT)")
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_damaged_row(tmp_path: Path, column: str, value: str) -> None:
+    """Whatever one column of a row has become: the bytes of that object come right, or not at all, nothing
+    but StorageError is raised, and the other objects are there."""
+    path, content = tmp_path / "vault.soup", b"x" * 2000
+    with closing(SqliteSoup(path, registry=Registry())) as soup:
+        damaged = soup.put(content, type="t", attributes={"k": 1})
+        sound = soup.put(b"y" * 2000, type="t", attributes={"k": 2})
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = 1")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'objects'"
+        )
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE objects SET {column} = {value} WHERE id = 1")
+    with closing(SqliteSoup(path, registry=Registry())) as soup:
+        calls = (
+            lambda: soup.head(damaged),
+            lambda: list(soup.query()),
+            lambda: list(soup.query(order="-k")),
+            lambda: list(soup.verify()),
+            lambda: soup.pin(damaged, "test"),
+            lambda: soup.unpin(damaged, "test"),
+            soup.count,
+            soup.stats,
+        )
+        with suppress(StorageError, NotFoundError):
+            assert soup.get(damaged) == content
+        for call in calls:
+            with suppress(StorageError, NotFoundError):
+                call()
+        assert soup.get(sound) == b"y" * 2000
+        with suppress(StorageError):
+            soup.gc()
+        assert soup.get(soup.put(b"new", type="t")) == b"new"
 
 
 def test_what_is_not_there_is_refused() -> None:

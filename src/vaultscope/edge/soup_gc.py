@@ -24,7 +24,7 @@ _CREDIT = 16
 ROW_BYTES = 300  # of a row and its entries in the indexes, beside its content
 
 _BATCH = """
-SELECT {key}, id, length(content) FROM objects
+SELECT {key}, id, ifnull(length(content), 0) FROM objects
 WHERE ({key}, id) > (?, ?) AND {key} <= ?
   AND NOT EXISTS (SELECT 1 FROM pins WHERE pins.address = objects.address)
 ORDER BY {key}, id LIMIT ?

@@ -103,11 +103,13 @@ def _packed(content: bytes) -> bytes | None:
 
 def content_from(address: str, size: int, packed: bool, stored: bytes) -> bytes:
     """The content of a row. Raises DamagedError if it is not what the address says."""
+    if not isinstance(stored, (bytes, memoryview)):
+        raise DamagedError(f"{address} is damaged: its content is {stored!r:.50}")
     content = bytes(stored)
     if packed:
         try:
             content = zlib.decompressobj().decompress(content, size + 1)
-        except zlib.error as error:
+        except (zlib.error, TypeError, ValueError, OverflowError) as error:  # the size may be damaged, too
             raise DamagedError(f"{address} is damaged: {error}") from error
     if address_of(content) != address:
         raise DamagedError(f"{address} is damaged: its content has another hash")
@@ -121,5 +123,5 @@ def attributes_from(address: str, text: str | bytes | None) -> dict[str, Any]:
     try:
         found = loads(text.encode() if isinstance(text, str) else text)
         return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(f"{address} is damaged: its attributes are {text!r:.200}") from error

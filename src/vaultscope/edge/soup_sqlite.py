@@ -53,6 +53,7 @@ SELECT type, count(*), sum(size), min(created_ns), max(created_ns) FROM objects 
 _EVERYTHING = """
 SELECT id, address, size, packed, attributes, content FROM objects WHERE id > ? ORDER BY id LIMIT 16
 """
+_KINDS = ((bytes, str, int, int, int), (bytes, str, int, type(None), int))  # of a row's first columns
 _ROW_BYTES = 300  # of a row and its entries in the indexes, beside content and attributes
 
 
@@ -266,6 +267,8 @@ class SqliteSoup:
     def stats(self) -> SoupStats:
         """As Soup has it."""
         rows = self._file.rows(_BY_TYPE)
+        if not all(isinstance(value, int) for row in rows for value in row[1:]):
+            raise DamagedError(f"{self.path}: damaged: a size or a time is no number")
         return SoupStats(
             objects=sum(row[1] for row in rows),
             bytes=self._size()[1],
@@ -287,8 +290,9 @@ class SqliteSoup:
         """As Soup has it. Raises DamagedError where the file itself is, and nothing behind can be read."""
         last = 0
         while rows := self._file.rows(_EVERYTHING, [last]):
-            for last, raw, size, packed, attributes, content in rows:  # noqa: B007 - it is where to go on
-                address = f"sha256:{raw.hex()}"
+            for last, raw, size, packed, attributes, content in rows:
+                # Whose address is damaged, too, is named by its row.
+                address = f"sha256:{raw.hex()}" if isinstance(raw, bytes) else f"row {last}"
                 try:
                     content_from(address, size, packed, content)
                     attributes_from(address, attributes)
@@ -306,6 +310,9 @@ def _raw(address: str) -> bytes:
 
 
 def _object(row: Sequence[Any]) -> SoupObject:
+    """Raises DamagedError for what no put has made."""
+    if tuple(map(type, row[:5])) not in _KINDS:
+        raise DamagedError(f"a row is damaged: {row!r:.200}")
     address = f"sha256:{row[0].hex()}"
     known = (row[1], row[2], row[3], row[4], attributes_from(address, row[5]), bool(row[6]))
     return SoupObject(address, *known)

@@ -278,6 +278,10 @@ class SoupFile:
         with self._lock:
             self._drop_all()
 
+    def __del__(self) -> None:
+        with suppress(Exception):  # it may not have been opened
+            self.close()
+
     def _drop_writer(self) -> None:
         if self._writer is not None:
             _close(self._writer)

@@ -11,6 +11,7 @@ than what was put with it, which no hash guards.
 from __future__ import annotations
 
 import ast
+import faulthandler
 import os
 import random
 import signal
@@ -27,7 +28,7 @@ from vaultscope.core.soup import address_of
 from vaultscope.errors import DamagedError, NotFoundError, StorageError
 from vaultscope.soup import NewObject, SqliteSoup, attr
 
-GROUP, PATIENCE_S = 50, 120
+GROUP, PATIENCE_S = 50, 30
 OBJECTS, CREATED_NS, TTL_S = 100, 1_700_000_000_000_000_000, 10**9
 SUFFIXES = ("", "-wal")
 PAGE_BYTES, HEAD_BYTES = 4096, 64
@@ -128,12 +129,12 @@ def run_group(sound: dict[str, bytes], path: Path, draw: random.Random, flips: i
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        signal.alarm(PATIENCE_S)
         where = ""
         try:
             look = Look(path)
             for _ in range(flips):
                 where = flip(sound, path, draw)
+                faulthandler.dump_traceback_later(PATIENCE_S, exit=True)  # it hangs
                 look.run()
             os.write(writer, repr(dict(look.seen)).encode())
             os._exit(0)

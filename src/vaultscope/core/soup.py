@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vaultscope.core.json_codec import canonical
 from vaultscope.core.moment import parse_moment
-from vaultscope.errors import DeclarationError
+from vaultscope.errors import DamagedError, DeclarationError
 
 if TYPE_CHECKING:
     from vaultscope.core.soup_query import Condition
@@ -163,6 +163,7 @@ class Results(Iterator[SoupObject]):
         self._size = _PAGE_MIN
         self._page: Iterator[tuple[Any, SoupObject]] = iter(())
         self._is_last = False
+        self._keys: set[Any] = set()
 
     def __next__(self) -> SoupObject:
         entry = next(self._page, None)
@@ -188,6 +189,9 @@ class Results(Iterator[SoupObject]):
             self._is_last = True
         if rows:
             self._key = rows[-1][0]
+            if self._key in self._keys:  # it would go on for ever
+                raise DamagedError("the order in which the objects are found is damaged")
+            self._keys.add(self._key)
         if self._left is not None:
             self._left -= len(rows)
         self._size = min(self._size * 2, _PAGE_MAX)

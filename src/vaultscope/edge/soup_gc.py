@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from vaultscope.core.soup import GcReport
 from vaultscope.edge.soup_file import SoupFile
+from vaultscope.errors import DamagedError
 
 __all__ = ["SoupGc"]
 
@@ -133,7 +134,8 @@ class SoupGc:
                 excess = (pages - free) * page_bytes + more_bytes - int(self._max_bytes * LOW_WATER)
                 found = _at_least(found, max(excess, self._max_bytes >> 6))
             for _, row_id, _ in found:
-                connection.execute("DELETE FROM objects WHERE id = ?", (row_id,))
+                if not connection.execute("DELETE FROM objects WHERE id = ?", (row_id,)).rowcount:
+                    raise DamagedError(f"{self._file.path}: an index has objects that are not there")
                 done += 1
                 if time.monotonic() >= end:
                     break

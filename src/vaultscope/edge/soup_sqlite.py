@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vaultscope.core.audit_trail import testify
 from vaultscope.core.registry import Registry
 from vaultscope.core.soup import (
     DAY,
@@ -108,6 +109,15 @@ class SqliteSoup:
             indexes=[index_sql(Name(name)) for name in self._indexed],
         )
         self._gc = SoupGc(self._file, max_bytes=max_bytes, clock=clock, counted=self._metrics.evicted)
+        testify(
+            "soup.opened",
+            self.path,
+            {
+                "max_bytes": max_bytes,
+                "retention": dict(retention or {}),
+                "default_retention": default_retention,
+            },
+        )
 
     # ---- putting ----
 
@@ -242,7 +252,10 @@ class SqliteSoup:
         raw = _raw(check_address(address))
         with self._file.write() as connection:
             connection.execute("DELETE FROM pins WHERE address = ?", [raw])
-            return connection.execute("DELETE FROM objects WHERE address = ?", [raw]).rowcount > 0
+            is_done = connection.execute("DELETE FROM objects WHERE address = ?", [raw]).rowcount > 0
+        if is_done:
+            testify("soup.deleted", self.path, {"address": address})
+        return is_done
 
     def pin(self, address: str, by: str) -> None:
         """As Soup has it."""
@@ -251,6 +264,7 @@ class SqliteSoup:
             if not connection.execute("SELECT 1 FROM objects WHERE address = ?", [raw]).fetchall():
                 raise NotFoundError(f"no object {address}")
             connection.execute("INSERT OR IGNORE INTO pins VALUES (?, ?)", [raw, check_pinner(by)])
+        testify("soup.pinned", self.path, {"address": address, "by": by})
 
     def unpin(self, address: str, by: str) -> None:
         """As Soup has it."""
@@ -259,10 +273,13 @@ class SqliteSoup:
                 "DELETE FROM pins WHERE address = ? AND by = ?",
                 [_raw(check_address(address)), check_pinner(by)],
             )
+        testify("soup.unpinned", self.path, {"address": address, "by": by})
 
     def gc(self, *, max_seconds: float | None = None) -> GcReport:
         """As Soup has it."""
-        return self._gc.run(max_seconds)
+        report = self._gc.run(max_seconds)
+        self._metrics.collected()
+        return report
 
     def stats(self) -> SoupStats:
         """As Soup has it."""
@@ -290,6 +307,8 @@ class SqliteSoup:
         """As Soup has it. Raises DamagedError where the file itself is, and nothing behind can be read."""
         last = 0
         while rows := self._file.rows(_EVERYTHING, [last]):
+            if rows[-1][0] <= last:  # it would go on for ever
+                raise DamagedError(f"{self.path}: the order of the rows is damaged")
             for last, raw, size, packed, attributes, content in rows:
                 # Whose address is damaged, too, is named by its row.
                 address = f"sha256:{raw.hex()}" if isinstance(raw, bytes) else f"row {last}"

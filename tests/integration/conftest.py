@@ -1,4 +1,4 @@
-"""One sdist and one wheel for all tests of what is shipped: building them takes longer than the tests."""
+"""What tests share that is expensive: an sdist and a wheel, a PostgreSQL; and the stores of soups."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from installation import run
 from postgres import PostgresServer
+from soups import Place, postgres_place, sqlite_place
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,12 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An empty database of each kind of soup."""
+    is_server = request.param == "postgres"
+    made = postgres_place(request.getfixturevalue("postgres")) if is_server else sqlite_place(tmp_path)
+    with made as place:
+        yield place

@@ -54,7 +54,7 @@ def test_query_of_the_run(soup: Path) -> None:
     """Its log, its metrics and its traces are found by their types."""
     types = {each["type"] for each in lines("query", soup, "--json")}
     assert {"log-entry", "metrics"} <= types <= {"log-entry", "metrics", "trace"}
-    began, ended = lines("query", soup, "--type", "log-entry", "--content")
+    began, ended = lines("query", soup, "--type", "log-entry", "--order", "created", "--content")
     assert (began["message"], ended["message"]) == ("demo began", "demo ended")
     assert (ended["seen"], ended["stored"]) == (FILES + 1, FILES)
 
@@ -64,7 +64,7 @@ def test_audit_of_the_run(soup: Path) -> None:
     done = vaultscope("audit", "verify", f"{soup}.audit")
     assert done.returncode == 0, done.stdout
     verbs = [each["action"]["verb"] for each in lines("audit", "export", f"{soup}.audit")]
-    assert verbs == ["audit.began", "demo.began", "demo.ended"]
+    assert verbs == ["audit.began", "soup.opened", "demo.began", "demo.ended"]
 
 
 def test_a_soup_that_is_none(tmp_path: Path) -> None:

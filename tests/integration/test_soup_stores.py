@@ -6,15 +6,13 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterator
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from soups import NOW_NS, SECOND, Place, postgres_place, sqlite_place
+from soups import NOW_NS, SECOND, Place
 
 from vaultscope import DeclarationError, NotFoundError
 from vaultscope.core.soup_query import matches
@@ -22,15 +20,6 @@ from vaultscope.errors import StorageError
 from vaultscope.soup import DAY, NewObject, Soup, SoupObject, attr
 
 NOWHERE = "sha256:" + "0" * 64
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """An empty database of each kind."""
-    is_server = request.param == "postgres"
-    made = postgres_place(request.getfixturevalue("postgres")) if is_server else sqlite_place(tmp_path)
-    with made as place:
-        yield place
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from vaultscope._native._core import Logger
+from vaultscope.core.audit_trail import set_audit_trail
 from vaultscope.core.catalogue import Catalogue
 from vaultscope.core.registry import Registry
 from vaultscope.edge.audit_log import AuditLog
@@ -84,13 +85,14 @@ class Recording:
 
     def _open(self, registry: Registry) -> None:
         opened = self._stack.enter_context
-        soup = SqliteSoup(self.path, index=("trace_id",), registry=registry)
-        self._stack.callback(soup.close)
         journal = Journal(registry)
-        self._stack.callback(journal.close)
-        journal.add_sink(SoupSink(soup))
         self._log = journal.get_logger("demo")
         self._audit = opened(AuditLog(self.audit_path, registry=registry, logger=self._log))
+        self._stack.callback(set_audit_trail, set_audit_trail(self._audit))
+        soup = SqliteSoup(self.path, index=("trace_id",), registry=registry)
+        self._stack.callback(soup.close)
+        self._stack.callback(journal.close)
+        journal.add_sink(SoupSink(soup))
         self._tracer = Tracer(registry, slow_ms=SLOW_MS)
         self._stack.callback(self._tracer.close)
         self._tracer.add_sink(SoupSpanSink(soup))

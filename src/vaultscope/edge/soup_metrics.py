@@ -39,6 +39,8 @@ class SoupMetrics:
     def put(self, count: int) -> None:
         """So many objects were put."""
         self._puts.inc(count)
+        if self._gone:  # to make room for these
+            self.collected()
 
     def evicted(self, reason: str, count: int) -> None:
         """So many were deleted: "expired" or "budget"."""

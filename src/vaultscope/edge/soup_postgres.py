@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vaultscope.core.audit_trail import testify
 from vaultscope.core.registry import Registry
 from vaultscope.core.soup import (
     DAY,
@@ -157,6 +158,15 @@ class PostgresSoup:
         self._metrics = SoupMetrics(registry, self.path, self._size)
         self._gc = PostgresGc(
             self._pool, max_bytes=max_bytes, clock=clock, counted=self._metrics.evicted, sized=self._sized
+        )
+        testify(
+            "soup.opened",
+            self.path,
+            {
+                "max_bytes": max_bytes,
+                "retention": dict(retention or {}),
+                "default_retention": default_retention,
+            },
         )
 
     # ---- putting ----
@@ -317,22 +327,29 @@ class PostgresSoup:
 
     def delete(self, address: str) -> bool:
         """As Soup has it."""
-        return bool(self._pool.rows(_DELETE, [_raw(check_address(address))]))
+        is_done = bool(self._pool.rows(_DELETE, [_raw(check_address(address))]))
+        if is_done:
+            testify("soup.deleted", self.path, {"address": address})
+        return is_done
 
     def pin(self, address: str, by: str) -> None:
         """As Soup has it."""
         raw, by = _raw(check_address(address)), check_pinner(by)
         if not self._pool.rows(_PIN, [by, by, raw]):
             raise NotFoundError(f"no object {address}")
+        testify("soup.pinned", self.path, {"address": address, "by": by})
 
     def unpin(self, address: str, by: str) -> None:
         """As Soup has it."""
         raw, by = _raw(check_address(address)), check_pinner(by)
         self._pool.rows(_UNPIN, [by, raw, by])
+        testify("soup.unpinned", self.path, {"address": address, "by": by})
 
     def gc(self, *, max_seconds: float | None = None) -> GcReport:
         """As Soup has it; `freed_bytes` are those of rows, whose room the server keeps for new ones."""
-        return self._gc.run(max_seconds)
+        report = self._gc.run(max_seconds)
+        self._counts.collected()
+        return report
 
     def stats(self) -> SoupStats:
         """As Soup has it; `bytes` are those of the server's files, with room for new rows."""

@@ -262,13 +262,15 @@ class AuditFile:
         """An attempt that failed after all was written, and could not be undone: it has succeeded."""
         if self._attempt is None:
             return place
-        (end, start, data, batch), self._attempt = self._attempt, None
+        end, start, data, batch = self._attempt
         with suppress(FileNotFoundError), open(file_name(self._path, end.file), "rb+") as file:
             file.seek(start)
             if file.read(len(data)) == data:
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # if this fails, it is looked at again
+                self._attempt = None
                 self._has_written(place, end, batch)
                 return end
+        self._attempt = None
         return place
 
     def _read_on(self, place: _Place, anchor: Anchor) -> _Place:

@@ -24,6 +24,7 @@ NOUNS = (
     "exemplar",
     "log",
     "trace",
+    "soup",
     "render",
     "scrape",
     "memory",
@@ -39,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--short", action="store_true", help="few and small rounds: shows that the benchmarks work"
     )
+    group.addoption("--long", action="store_true", help="also the sizes that take minutes to make")
     group.addoption("--no-table", action="store_true", help="do not print the table of the benchmarks")
 
 
@@ -75,6 +77,12 @@ def one_processor() -> Iterator[None]:
 def short(request: pytest.FixtureRequest) -> bool:
     """Whether this run only shows that the benchmarks work."""
     return _is_short(request.config)
+
+
+@pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether this run may take minutes."""
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture

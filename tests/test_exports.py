@@ -36,6 +36,8 @@ PUBLIC = {
     "ArenaReader",
     "VaultscopeError",
     "ArenaError",
+    "AuditError",
+    "AuditKeyError",
     "BusyError",
     "DeclarationError",
     "DeclarationConflictError",
@@ -43,6 +45,8 @@ PUBLIC = {
     "LimitError",
     "DecodeError",
     "NativeError",
+    "StorageError",
+    "DamagedError",
     "__version__",
 }
 LOGGING = {

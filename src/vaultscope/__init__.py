@@ -16,13 +16,17 @@ from vaultscope.core.registry import Registry, default_registry
 from vaultscope.core.snapshot import MetricSnapshot, SeriesSnapshot, Snapshot
 from vaultscope.errors import (
     ArenaError,
+    AuditError,
+    AuditKeyError,
     BusyError,
+    DamagedError,
     DeclarationConflictError,
     DeclarationError,
     DecodeError,
     LimitError,
     NativeError,
     NotFoundError,
+    StorageError,
     VaultscopeError,
 )
 
@@ -32,8 +36,11 @@ __all__ = [
     "ArenaError",
     "ArenaProcess",
     "ArenaReader",
+    "AuditError",
+    "AuditKeyError",
     "BusyError",
     "Counter",
+    "DamagedError",
     "DeclarationConflictError",
     "DeclarationError",
     "DecodeError",
@@ -48,6 +55,7 @@ __all__ = [
     "Registry",
     "SeriesSnapshot",
     "Snapshot",
+    "StorageError",
     "VaultscopeError",
     "__version__",
     "default_registry",

@@ -8,6 +8,10 @@
     ├── ArenaError                           a file cannot be an arena: foreign, corrupt, locked, absent
     ├── BusyError                            another process does what only one may do
     ├── DecodeError (ValueError)             bytes from outside do not decode
+    ├── StorageError                         a store cannot do it now: the disk is full, the database is gone
+    │   └── DamagedError                     what is stored is not what was put there
+    ├── AuditError                           an audit trail is not what its anchor, seals or key say
+    │   └── AuditKeyError                    the key that seals it is lost, another, or open to others
     └── NativeError                          the C core answered something unforeseen
 
 They are raised where it is cold: declaration, binding, configuration, decoding. A hot call on a bound handle
@@ -18,13 +22,17 @@ from __future__ import annotations
 
 __all__ = [
     "ArenaError",
+    "AuditError",
+    "AuditKeyError",
     "BusyError",
+    "DamagedError",
     "DeclarationConflictError",
     "DeclarationError",
     "DecodeError",
     "LimitError",
     "NativeError",
     "NotFoundError",
+    "StorageError",
     "VaultscopeError",
 ]
 
@@ -42,7 +50,7 @@ class DeclarationConflictError(DeclarationError):
 
 
 class NotFoundError(VaultscopeError, KeyError):
-    """There is no metric, or no series, of that name or with those labels."""
+    """There is no metric, no series or no stored object of that name."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else "not found"  # KeyError would show the repr
@@ -62,6 +70,23 @@ class BusyError(VaultscopeError):
 
 class DecodeError(VaultscopeError, ValueError):
     """Bytes from outside are not what they claim to be."""
+
+
+class StorageError(VaultscopeError):
+    """A store cannot do what it is asked for, and may be able to later: the disk is full, the database is
+    gone or another one's. `__cause__` is what the system said."""
+
+
+class DamagedError(StorageError):
+    """What is stored is not what was put there."""
+
+
+class AuditError(VaultscopeError):
+    """An audit trail cannot be gone on with: it was changed, or its anchor is gone."""
+
+
+class AuditKeyError(AuditError):
+    """The key of an audit trail is lost, is another one, or may be read by others. Reading goes on."""
 
 
 class NativeError(VaultscopeError):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from vaultscope._native import _core
 from vaultscope._native._core import LEVELS, Logger, SpanContext, current_span
+from vaultscope.core.audit_trail import testify as _testify
 from vaultscope.edge.log_capture import capture_exceptions, capture_warnings
 from vaultscope.edge.log_file import FileSink, install_sighup
 from vaultscope.edge.log_handler import Handler
@@ -69,6 +70,8 @@ def configure(*sinks: Sink, level: str | None = None, vault: str | None = None) 
     """
     if level is not None and _core.configure_log_levels(level):
         raise DeclarationError(f"{level!r} has a part that is no level")
+    if level is not None:
+        _testify("log.levels", level, {})
     if vault is not None:
         set_vault(vault)
     journal = default_journal()
@@ -106,6 +109,7 @@ def set_level(level: str | None, name: str = "") -> None:
         _core.unset_log_level(name)
     else:
         _core.set_log_level(name, level)
+    _testify("log.level", name, {"level": level})
 
 
 def set_vault(name: str) -> None:

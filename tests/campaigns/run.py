@@ -26,6 +26,7 @@ SCRIPTS = {
     "python_logs": ("python_logs.py", 1_000),
     "python_traces": ("python_traces.py", 1_000_000),
     "python_spans": ("python_spans.py", 10_000_000),
+    "soup_kills": ("soup_kills.py", 10_000),
 }
 
 
@@ -55,6 +56,7 @@ CASES = (
     *(Case("log_accounts", 64, place) for place in (MEMORY, FILE)),
     Case("log_kills", 64, FILE),
     Case("python_logs", 64, FILE),
+    Case("soup_kills", 64, FILE),
     Case("python_traces", 64, MEMORY),
     Case("python_spans", 64, MEMORY),
 )

@@ -23,7 +23,7 @@ def load() -> ModuleType:
 
 
 campaigns = load()
-SCALES = {"python": 0.02, "log_kills": 0.03, "python_logs": 0.03, "python_traces": 0.05}
+SCALES = {"python": 0.02, "log_kills": 0.03, "python_logs": 0.03, "python_traces": 0.05, "soup_kills": 0.003}
 
 
 @pytest.fixture(scope="module")

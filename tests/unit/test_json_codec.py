@@ -152,7 +152,9 @@ def test_a_shared_object_is_no_cycle() -> None:
 
 
 @pytest.mark.usefixtures("codec")
-@pytest.mark.parametrize("number", [2**63, 2**64, -(2**64), 10**30])
+@pytest.mark.parametrize(
+    "number", [10**19 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, -(10**19) + 1, -(2**64), 10**30]
+)
 def test_whole_numbers_are_exact(number: int) -> None:
     """An integer wider than 64 bits comes back as it was written."""
     assert loads(b'{"n":%d}' % number) == {"n": number}

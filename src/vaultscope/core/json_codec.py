@@ -26,7 +26,8 @@ __all__ = ["canonical", "dumps", "loads"]
 _DEPTH_MAX = 100  # a line of JSON deeper than this is no one's friend
 _LAZY_MAX = 10_000  # of what may make its items as it is asked for them: range(10**9)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_LONG_DIGITS = re.compile(rb"[0-9]{19,}")
+_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_INTEGERS = (b"0" * 20, b"-" + b"0" * 19)  # that 64 bits may not hold
 _UNREADABLE = "\ufffd"
 
 
@@ -81,14 +82,18 @@ def loads(data: bytes) -> Any:
         ValueError: It is no JSON.
     """
     fast = _orjson()
-    if fast is not None and not _LONG_DIGITS.search(
-        data
-    ):  # of an integer beyond 64 bits orjson makes a float
+    if fast is not None and not _has_long_integers(data):  # of one beyond 64 bits orjson makes a float
         try:
             return fast.loads(data)
         except ValueError:
             pass  # a lone surrogate, which JSON's grammar allows; or no JSON, which is said below
     return _json().loads(data)
+
+
+def _has_long_integers(data: bytes) -> bool:
+    """Whether there may be one. Faster by far than a regular expression."""
+    shape = data.translate(_AS_ZEROS)
+    return any(each in shape for each in _LONG_INTEGERS)
 
 
 def _text(plain: Any, *, sort: bool) -> bytes:

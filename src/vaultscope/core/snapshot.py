@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # not from typing: see registry.py
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Exemplar", "MetricSnapshot", "SeriesSnapshot", "Snapshot"]
+__all__ = ["Exemplar", "MetricSnapshot", "SeriesSnapshot", "Snapshot", "interpolate"]
 
 
 class Snapshot:
@@ -171,7 +171,7 @@ class SeriesSnapshot:
             return math.nan
         if self.metric.kind == "hdr":
             return self.hdr.quantile(quantile)
-        return _interpolate(self.metric.bounds, self.counts, quantile)
+        return interpolate(self.metric.bounds, self.counts, quantile)
 
 
 class Exemplar:
@@ -194,7 +194,9 @@ class Exemplar:
         return f"<Exemplar {self.value} of trace {self.trace_id}, span {self.span_id}>"
 
 
-def _interpolate(bounds: tuple[float, ...], counts: tuple[int, ...], quantile: float) -> float:
+def interpolate(bounds: tuple[float, ...], counts: tuple[int, ...], quantile: float) -> float:
+    """The value at a quantile of fixed buckets, as SeriesSnapshot.quantile has it. `counts`: of each bucket,
+    not cumulated, the last above all bounds; not all 0."""
     rank = quantile * sum(counts)
     below = 0
     for i, bound in enumerate(bounds):

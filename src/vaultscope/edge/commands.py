@@ -15,13 +15,21 @@ from vaultscope.core.arena import ArenaReader
 from vaultscope.core.catalogue import Catalogue
 from vaultscope.core.collectors import install_default_collectors
 from vaultscope.core.registry import Registry
+from vaultscope.edge.audit_command import audit
+from vaultscope.edge.cas import FileCas
 from vaultscope.edge.demo import Demo, Options, open_store, standard_library
 from vaultscope.edge.demo_view import TerminalView
+from vaultscope.edge.history_command import history_command
 from vaultscope.edge.http import MetricsServer
 from vaultscope.edge.log_command import logs
+from vaultscope.edge.soup_command import gc_command, get_command, query_command
 from vaultscope.edge.stop import StopSignal
 from vaultscope.edge.trace_command import trace
 from vaultscope.errors import VaultscopeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vaultscope.edge.demo_soup import Recording
 
 DEFAULT_PORT = 9464
 STOP_POLL_SECONDS = 0.2
@@ -55,8 +63,13 @@ def vaultscope() -> None:
             reconfigure(errors="backslashreplace")
 
 
+vaultscope.add_command(history_command)
 vaultscope.add_command(logs)
 vaultscope.add_command(trace)
+vaultscope.add_command(audit)
+vaultscope.add_command(query_command)
+vaultscope.add_command(get_command)
+vaultscope.add_command(gc_command)
 
 
 @vaultscope.command()
@@ -69,6 +82,10 @@ vaultscope.add_command(trace)
     "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True,
     help="Serve /metrics on this port of the loopback interface; 0 takes any free one.",
 )  # fmt: skip
+@click.option(
+    "--soup", type=click.Path(dir_okay=False), metavar="PATH",
+    help="Leave metrics, traces and log in this soup, and an audit trail in PATH.audit.",
+)  # fmt: skip
 @click.option("--keep", is_flag=True, help="Read on, about 20 objects a second, until Ctrl-C.")
 @click.option(
     "--threads", type=click.IntRange(1, 64), default=4, show_default=True, help="Files in work at once."
@@ -79,7 +96,14 @@ vaultscope.add_command(trace)
 )  # fmt: skip
 @click.option("--live/--no-live", default=True, help="Redraw a table in place, or print lines.")
 def demo(
-    directory: str | None, store: str | None, port: int, keep: bool, threads: int, max_file: int, live: bool
+    directory: str | None,
+    store: str | None,
+    port: int,
+    soup: str | None,
+    keep: bool,
+    threads: int,
+    max_file: int,
+    live: bool,
 ) -> None:
     """Put every file under DIRECTORY into a content-addressed store, read each back, and watch.
 
@@ -92,7 +116,7 @@ def demo(
       1  a file could not be read or stored, or an object could not be read back
       2  wrong usage, such as a missing DIRECTORY
       3  the port cannot be had
-      4  the store cannot be opened
+      4  the store or the soup cannot be opened
       130, 143  stopped before the work was done, by Ctrl-C or SIGTERM
     """
     top, prune = standard_library() if directory is None else (os.path.realpath(directory), frozenset[str]())
@@ -106,13 +130,20 @@ def demo(
     with ExitStack() as stack:
         server = _serving(stack, registry, "127.0.0.1", port)
         stack.enter_context(stop.listening())
+        recording = None if soup is None else stack.enter_context(_recording(soup, registry))
         try:
-            cas = stack.enter_context(open_store(store, catalogue))
+            make = FileCas if recording is None else recording.cas
+            cas = stack.enter_context(open_store(store, catalogue, make))
         except OSError as error:
             raise StoreError(f"the store cannot be opened: {error}") from None
         view = stack.enter_context(TerminalView(Console(), server.url, live=live))
         view.opening(top, cas.root)
+        if recording is not None:
+            recording.begin(top, cas.root)
         report = Demo(options, registry, catalogue, cas, view, stopped=stop).run()
+        if recording is not None:
+            recording.end(report)
+            view.recorded(recording.path, recording.audit_path)
     if report.interrupted and stop.number is not None:
         sys.exit(128 + stop.number)
     sys.exit(1 if report.problems_total else 0)
@@ -162,6 +193,19 @@ def _serving(stack: ExitStack, registry: Registry | ArenaReader, host: str, port
         raise PortError(
             f"port {port} of {host} cannot be had ({error.strerror}): choose another with --port"
         ) from None
+
+
+def _recording(path: str, registry: Registry) -> Recording:
+    from vaultscope.edge.demo_soup import Recording  # it needs `cryptography`, from the extra `audit`
+
+    try:
+        return Recording(path, registry)
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"--soup keeps an audit trail, which needs the extra `audit`: {error}"
+        ) from None
+    except (OSError, VaultscopeError) as error:
+        raise StoreError(f"the soup cannot be opened: {error}") from None
 
 
 def _lies_in(path: str, directory: str) -> bool:

@@ -59,8 +59,11 @@ def standard_library() -> tuple[str, frozenset[str]]:
 
 
 @contextlib.contextmanager
-def open_store(path: str | None, catalogue: Catalogue) -> Iterator[FileCas]:
+def open_store(
+    path: str | None, catalogue: Catalogue, make: Callable[..., FileCas] = FileCas
+) -> Iterator[FileCas]:
     """A run's store: at `path`, durable; or a temporary one, which is never synced and is removed in the end.
+    `make` is FileCas, or what makes one that does more.
 
     Raises:
         OSError: It cannot be made or opened.
@@ -69,7 +72,7 @@ def open_store(path: str | None, catalogue: Catalogue) -> Iterator[FileCas]:
         durable = path is not None
         if path is None:
             path = stack.enter_context(tempfile.TemporaryDirectory(prefix="vaultscope-demo-"))
-        yield stack.enter_context(FileCas(path, catalogue, durable=durable))
+        yield stack.enter_context(make(path, catalogue, durable=durable))
 
 
 class Demo:

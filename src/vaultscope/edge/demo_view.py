@@ -72,6 +72,13 @@ class TerminalView:
         self._say(f"store     {printable(store)}")
         self._say(f"metrics   {self._url}")
 
+    def recorded(self, soup: str, audit: str) -> None:
+        """Says what was left, and how to ask it."""
+        self._say("")
+        for ask in ("history cas.put.duration", "query", "trace --last"):
+            self._say(f"vaultscope {ask} {printable(soup)}")
+        self._say(f"vaultscope audit verify {printable(audit)}")
+
     def progress(self, progress: Progress) -> None:
         """Redraws, or says a line if the last one is old enough or was about something else."""
         if progress.activity is not self._activity:

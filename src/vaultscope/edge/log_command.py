@@ -14,6 +14,7 @@ from vaultscope._native._core import LEVELS
 from vaultscope.edge.log_filter import ALIASES, FieldTest, LogFilter, parse_moment
 from vaultscope.edge.log_source import Source, open_source
 from vaultscope.edge.log_view import LogView
+from vaultscope.edge.soup_source import SoupPart
 from vaultscope.edge.stop import StopSignal
 from vaultscope.errors import VaultscopeError
 
@@ -91,8 +92,8 @@ def logs(
     """Read logs, for people unless --json is given, whether to a terminal or not.
 
     A SOURCE is a log file, compressed with gzip or not; an arena, of which the records that are still in its
-    ring are shown, whether the vault lives or was killed; or - for standard input. Without any it is the
-    arena that VAULTSCOPE_ARENA names. Several are merged by time.
+    ring are shown, whether the vault lives or was killed; a soup, a file or postgresql://...; or - for
+    standard input. Without any it is the arena that VAULTSCOPE_ARENA names. Several are merged by time.
 
     With --follow a file that is rotated or cut is read on, as is an arena that is made anew. Lines that are
     no JSON are shown after a bar. Times are UTC. Colours are for terminals, unless NO_COLOR or FORCE_COLOR
@@ -103,7 +104,7 @@ def logs(
       0  all was read; with --follow also after Ctrl-C or SIGTERM; or nobody reads the output any more
       1  a source could not be read to its end
       2  wrong usage, such as a SOURCE that is not there
-      4  an arena is damaged
+      4  an arena is damaged, or a soup cannot be read
       130, 143  stopped before all was read, by Ctrl-C or SIGTERM
     """
     paths = sources or tuple(filter(None, (os.environ.get("VAULTSCOPE_ARENA"),)))
@@ -116,7 +117,7 @@ def logs(
     with ExitStack() as stack:
         stack.enter_context(stop.listening())
         view = LogView(
-            [_opened(stack, path, follow=follow, stopped=stop) for path in dict.fromkeys(paths)],
+            [_opened(stack, path, wanted, follow=follow, stopped=stop) for path in dict.fromkeys(paths)],
             wanted,
             sys.stdout.buffer,
             json=as_json,
@@ -137,13 +138,18 @@ def logs(
     sys.exit(1 if view.errors else 0)
 
 
-def _opened(stack: ExitStack, path: str, *, follow: bool, stopped: Callable[[], bool]) -> Source:
+def _opened(
+    stack: ExitStack, path: str, wanted: LogFilter, *, follow: bool, stopped: Callable[[], bool]
+) -> Source:
+    part = SoupPart(since_ns=wanted.since_ns, until_ns=wanted.until_ns)
     try:
-        source = open_source(path, follow=follow, notice=_notice, stopped=stopped)
+        source = open_source(path, follow=follow, notice=_notice, stopped=stopped, part=part)
     except OSError as error:
         raise NoSuchSourceError(f"{path} cannot be read: {error.strerror}") from None
     except VaultscopeError as error:
         raise DamagedSourceError(str(error)) from None
+    except ModuleNotFoundError as missing:
+        raise NoSuchSourceError(str(missing)) from None
     stack.callback(source.close)
     return source
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from calendar import timegm
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from vaultscope._native._core import LEVELS
 from vaultscope.core.json_codec import dumps, loads
+from vaultscope.core.moment import parse_moment, time_ns
 
 __all__ = ["Entry", "FieldTest", "LogFilter", "parse_moment", "read_entry", "time_ns"]
 
-SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-SECOND_NS = 1_000_000_000
-SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9})\d*)?)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
-)
 ALIASES = {"warning": "warn", "critical": "fatal"}
 RANKS = {name: rank for rank, name in enumerate(LEVELS)}
 MISSING = object()
@@ -47,43 +39,6 @@ def read_entry(line: bytes, before_ns: int) -> Entry | None:
         at_ns = time_ns(record.get("time"))
         return Entry(before_ns if at_ns is None else at_ns, line, record)
     return Entry(before_ns, line, None) if line.strip() else None
-
-
-def time_ns(text: object) -> int | None:
-    """Nanoseconds since 1970 of a time in ISO 8601; one without an offset is UTC, as all that we write. None
-    if it is no such time."""
-    match = MOMENT.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        return None
-    day, clock, fraction, offset = match.groups()
-    try:
-        seconds = _seconds(day, clock or "00:00:00")
-    except ValueError:
-        return None
-    if offset and offset not in "Zz":
-        shift = int(offset[1:3]) * 3600 + int(offset[-2:]) * 60
-        seconds -= shift if offset[0] == "+" else -shift
-    return seconds * SECOND_NS + int((fraction or "").ljust(9, "0"))
-
-
-@lru_cache(1024)  # the lines of one second follow each other
-def _seconds(day: str, clock: str) -> int:
-    year, month, date = map(int, day.split("-"))
-    hour, minute, second = map(int, f"{clock}:00".split(":")[:3])
-    if not (1 <= month <= 12 and 1 <= date <= 31 and hour <= 23 and minute <= 59 and second <= 60):
-        raise ValueError(f"{day} {clock}")
-    return timegm((year, month, date, hour, minute, second))
-
-
-def parse_moment(text: str, now_ns: int) -> int:
-    """Nanoseconds since 1970 of what --since is given: `90s`, `10m`, `2h`, `1d`, `1w` before now, or a time
-    in ISO 8601, UTC unless it says otherwise. Raises ValueError."""
-    if match := SPAN.fullmatch(text):
-        return now_ns - int(float(match[1]) * SPANS[match[2]] * SECOND_NS)
-    moment = time_ns(text)
-    if moment is None:
-        raise ValueError(f"{text!r} is neither a span such as 10m nor a time such as 2026-01-31T23:59:59")
-    return moment
 
 
 class FieldTest:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from vaultscope.core.json_codec import canonical, loads
+from vaultscope.core.moment import time_ns
+from vaultscope.core.soup import NewObject, Soup
+from vaultscope.core.soup_attributes import pick_attributes
 from vaultscope.signals.log import Sink
 
 __all__ = ["CallableSink", "MemorySink", "RecordStore", "SoupSink"]
 
 Record = dict[str, Any]
+_FOUND_BY = ("level", "logger", "vault", "pid", "trace_id", "span_id")
 
 
 class MemorySink(Sink):
@@ -122,18 +126,34 @@ class RecordStore(Protocol):
 class SoupSink(_EachSink):
     """Puts each record into a store, as canonical JSON: sorted keys, no spaces, UTF-8.
 
+    A Soup is given a batch at once, and can find a record by its time and by the attributes that it has of
+    these: level, logger, vault, pid, trace_id, span_id.
+
     Source: the memo, Log Sinks.
 
     Args:
-        store: Where to; it is called from a thread of the sink's own.
+        store: Where to, a Soup or what is like one; it is called from a thread of the sink's own.
         name: The cursor's.
     """
 
     TYPE = "log-entry"
 
-    def __init__(self, store: RecordStore, *, name: str = "soup") -> None:
+    def __init__(self, store: RecordStore | Soup, *, name: str = "soup") -> None:
         super().__init__(name)
         self._store = store
+
+    def write(self, lines: bytes, records: Mapping[str, int]) -> None:
+        """Puts the records. Raises what the store does; a record that comes again changes nothing there."""
+        put_many = getattr(self._store, "put_many", None)
+        if put_many is None:
+            super().write(lines, records)
+        else:
+            put_many([self._object(loads(line)) for line in lines.splitlines()])
+
+    def _object(self, record: Record) -> NewObject:
+        return NewObject(
+            canonical(record), self.TYPE, pick_attributes(record, _FOUND_BY), time_ns(record.get("time"))
+        )
 
     def _one(self, line: bytes) -> None:
         self._store.put(canonical(loads(line)), type=self.TYPE)

@@ -1,5 +1,5 @@
 """Where lines of a log come from: a file that is written meanwhile, a compressed one, standard input, or the
-ring in an arena's file, of a vault that lives or of one that was killed.
+ring in an arena's file, of a vault that lives or of one that was killed; or a soup (soup_source.py).
 
 A source is read again and again: `lines` gives what is complete up to its present end, and the next time goes
 on there.
@@ -16,10 +16,14 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vaultscope._native._core import NativeJournal, NativeRegistry
+from vaultscope.edge.soup_open import SQLITE_MAGIC, is_url
 from vaultscope.errors import NotFoundError, VaultscopeError
+
+if TYPE_CHECKING:
+    from vaultscope.edge.soup_source import SoupPart
 
 __all__ = [
     "ArenaSource",
@@ -64,12 +68,24 @@ class Source(Protocol):
         """Lets the file go."""
 
 
-def open_source(path: str, *, follow: bool, notice: Notice, stopped: Callable[[], bool]) -> Source:
-    """The source at a path, by what the file begins with; `-` is standard input. Raises OSError; ArenaError.
+def open_source(
+    path: str,
+    *,
+    follow: bool,
+    notice: Notice,
+    stopped: Callable[[], bool],
+    part: SoupPart | None = None,
+) -> Source:
+    """The source at a path, by what the file begins with; `-` is standard input, and the URL of a database of
+    PostgreSQL is a soup. Raises OSError; VaultscopeError: it is damaged, or cannot be reached;
+    ModuleNotFoundError: the soup's database needs a package.
 
     follow: read on in what takes the file's place, and wait for no one source.
     stopped: whether to wait no longer for what comes through a pipe.
+    part: what is read of a soup; its log if left out.
     """
+    if is_url(path):
+        return _open_soup(path, part, notice)
     if path == "-":
         return PipeSource(path, os.dup(0), wait=not follow, stopped=stopped)
     mode = os.stat(path).st_mode
@@ -78,12 +94,20 @@ def open_source(path: str, *, follow: bool, notice: Notice, stopped: Callable[[]
     if not stat.S_ISREG(mode):
         return PipeSource(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC), wait=not follow, stopped=stopped)
     with open(path, "rb") as file:
-        magic = file.read(len(ARENA_MAGIC))
-    if magic == ARENA_MAGIC:
+        magic = file.read(len(SQLITE_MAGIC))
+    if magic == SQLITE_MAGIC:
+        return _open_soup(path, part, notice)
+    if magic.startswith(ARENA_MAGIC):
         return ArenaSource(path, notice=notice)
     if magic.startswith(GZIP_MAGIC):
         return GzipSource(path)
     return FileSource(path, follow=follow, notice=notice)
+
+
+def _open_soup(name: str, part: SoupPart | None, notice: Notice) -> Source:
+    from vaultscope.edge.soup_source import SoupPart, SoupSource  # it is built on this module
+
+    return SoupSource(name, part or SoupPart(), notice=notice)
 
 
 class FileSource:

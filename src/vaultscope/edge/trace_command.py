@@ -12,10 +12,13 @@ from contextlib import ExitStack
 import click
 
 from vaultscope.core.json_codec import dumps
+from vaultscope.core.soup_query import attr
 from vaultscope.edge.log_command import DamagedSourceError, NoSuchSourceError, _wants_colour
 from vaultscope.edge.log_source import PipeSource, Source, open_source
+from vaultscope.edge.soup_open import public_name
+from vaultscope.edge.soup_source import TRACE_TYPE, SoupPart
 from vaultscope.edge.stop import StopSignal
-from vaultscope.edge.trace_reader import SpanLine, TraceReader, TraceSummary, id_digits, summarize
+from vaultscope.edge.trace_reader import ID_DIGITS, SpanLine, TraceReader, TraceSummary, id_digits, summarize
 from vaultscope.edge.trace_view import Style, render_list, render_trace
 from vaultscope.errors import VaultscopeError
 
@@ -67,7 +70,8 @@ def trace(
     ID is the trace's, or its beginning, if no other begins so; zeros in front may be left out of a whole one.
     A SOURCE is a file of spans as a JsonLinesSpanSink writes it, or a log that a program in C writes its
     spans to, or its arena; compressed with gzip or not, or - for standard input. Several, of several vaults
-    or rotated, are put together. Without any it is the file that VAULTSCOPE_TRACES names.
+    or rotated, are put together. A soup, a file or postgresql://..., is one, too. Without any it is the file
+    that VAULTSCOPE_TRACES names.
 
     A span is marked with ! if it failed, with ~ if it comes from another process whose clock cannot be right,
     and was moved. Times are UTC. Colours are for terminals, unless NO_COLOR or FORCE_COLOR say otherwise.
@@ -84,7 +88,7 @@ def trace(
       0  shown; or nobody reads the output any more
       1  there is no such trace, or several, or a source could not be read to its end
       2  wrong usage, such as a SOURCE that is not there
-      4  an arena is damaged
+      4  an arena is damaged, or a soup cannot be read
       130, 143  stopped by Ctrl-C or SIGTERM
     """
     if as_list and last:
@@ -101,7 +105,7 @@ def trace(
     stop = StopSignal()
     with ExitStack() as stack:
         stack.enter_context(stop.listening())
-        sources = [_opened(stack, path, stop) for path in dict.fromkeys(paths)]
+        sources = [_opened(stack, path, prefix, stop) for path in dict.fromkeys(paths)]
         reader = TraceReader(sources, stopped=stop)
         found = summarize(reader.spans()) if as_list or last else []
         chosen = [each for each in found if each.duration_ns >= slower and (each.errors or not errors)]
@@ -130,13 +134,18 @@ def _prefix(arguments: tuple[str, ...]) -> str:
     return prefix
 
 
-def _opened(stack: ExitStack, path: str, stop: StopSignal) -> Source:
+def _opened(stack: ExitStack, path: str, prefix: str, stop: StopSignal) -> Source:
+    trace_id = attr("trace_id")
+    wanted = (trace_id == prefix.zfill(ID_DIGITS)) | trace_id.like(f"{prefix}%") if prefix else None
+    part = SoupPart(TRACE_TYPE, wanted)
     try:
-        source = open_source(path, follow=False, notice=_notice, stopped=stop)
+        source = open_source(path, follow=False, notice=_notice, stopped=stop, part=part)
     except OSError as error:
         raise NoSuchSourceError(f"{path} cannot be read: {error.strerror}") from None
     except VaultscopeError as error:
         raise DamagedSourceError(str(error)) from None
+    except ModuleNotFoundError as missing:
+        raise NoSuchSourceError(str(missing)) from None
     stack.callback(source.close)
     return source
 
@@ -154,7 +163,7 @@ def _newest(chosen: list[TraceSummary], paths: Iterable[str], reader: TraceReade
     """The id of the newest trace. Raises NoSuchTraceError."""
     if not chosen:
         _tell(reader)
-        raise NoSuchTraceError(f"there is none in {', '.join(paths)}")
+        raise NoSuchTraceError(f"there is none in {', '.join(map(public_name, paths))}")
     return chosen[0].trace_id
 
 
@@ -168,7 +177,7 @@ def _only(
         return []
     _tell(reader)
     if not found:
-        raise NoSuchTraceError(f"no trace begins with {prefix} in {', '.join(paths)}")
+        raise NoSuchTraceError(f"no trace begins with {prefix} in {', '.join(map(public_name, paths))}")
     candidates = sorted(found)[:CANDIDATES_SHOWN]
     more = f"\n  and {len(found) - len(candidates)} more" if len(found) > len(candidates) else ""
     raise NoSuchTraceError(f"{len(found)} traces begin with {prefix}:\n  " + "\n  ".join(candidates) + more)

@@ -329,6 +329,18 @@ def test_schemas_are_separate_soups(postgres: PostgresServer, soup: PostgresSoup
         postgres.ask('DROP SCHEMA "Odd ""name""; --" CASCADE')
 
 
+def test_a_put_mends_what_is_damaged(postgres: PostgresServer, soup: PostgresSoup, schema: str) -> None:
+    """The same content again puts it right; its type and attributes stay, and the later expiry."""
+    address = soup.put(b"fine", type="first", attributes={"n": 1}, ttl=60.0)
+    expires_ns = soup.head(address).expires_ns
+    postgres.ask(f"UPDATE {schema}.objects SET content = 'fin', size = 3")
+    assert list(soup.verify()) == [address]
+    assert soup.put(b"fine", type="second", ttl=30.0) == address
+    assert soup.get(address) == b"fine"
+    head = soup.head(address)
+    assert (head.type, head.attributes, head.expires_ns) == ("first", {"n": 1}, expires_ns)
+
+
 def test_another_version(postgres: PostgresServer, open_soup: Open, schema: str) -> None:
     """Tables of a version that is not ours are left alone."""
     open_soup()

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
-from vaultscope.edge.soup_schema import make_tables
+from vaultscope.edge.soup_schema import has_tables, make_tables
 from vaultscope.errors import DamagedError, StorageError
 
 __all__ = ["SoupFile", "error_of"]
@@ -125,6 +125,7 @@ class SoupFile:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        has_tables(connection, self.path)  # nothing is changed in a file of somebody else's
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:  # else it is written again
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first page is written
         self._patiently(connection, "PRAGMA journal_mode=WAL")

@@ -64,9 +64,13 @@ SELECT (SELECT id FROM batch) * 1024 + place,
 FROM unnest(%b::bigint[], %b::bytea[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::boolean[],
             %b::text[], %b::bigint[], %b::bytea[])
   AS new (place, address, type, created_ns, expires_ns, size, packed, attributes, stored, content)
-ON CONFLICT (address) DO UPDATE SET expires_ns = excluded.expires_ns
+ON CONFLICT (address) DO UPDATE SET
+  expires_ns = CASE WHEN objects.expires_ns > excluded.expires_ns THEN objects.expires_ns
+                    WHEN objects.expires_ns IS NOT NULL THEN excluded.expires_ns END,
+  size = excluded.size, packed = excluded.packed, stored = excluded.stored, content = excluded.content
 WHERE objects.expires_ns IS NOT NULL
   AND (excluded.expires_ns IS NULL OR excluded.expires_ns > objects.expires_ns)
+   OR objects.content <> excluded.content OR objects.size <> excluded.size  -- it is damaged
 """
 _BY_TYPE = """
 SELECT type, count(*), sum(size)::bigint FROM objects GROUP BY type ORDER BY type

@@ -45,8 +45,11 @@ _DURABILITIES = ("process", "power")
 _INSERT = """
 INSERT INTO objects (address, type, created_ns, expires_ns, size, packed, attributes, content)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (address) DO UPDATE SET expires_ns = excluded.expires_ns
+ON CONFLICT (address) DO UPDATE SET
+  expires_ns = max(expires_ns, excluded.expires_ns),  -- NULL if one is
+  size = excluded.size, packed = excluded.packed, content = excluded.content
 WHERE expires_ns IS NOT NULL AND (excluded.expires_ns IS NULL OR excluded.expires_ns > expires_ns)
+   OR content IS NOT excluded.content OR size IS NOT excluded.size  -- it is damaged
 """
 _BY_TYPE = """
 SELECT type, count(*), sum(size), min(created_ns), max(created_ns) FROM objects GROUP BY type ORDER BY type

@@ -471,6 +471,16 @@ def test_a_later_version(path: Path) -> None:
         opened(path)
 
 
+def test_nobody_else_reads_it(path: Path) -> None:
+    """A new file is its owner's alone, and so is what SQLite puts beside it; another stays as it is."""
+    with closing(opened(path)) as soup:
+        soup.put(b"x", type="x")
+        assert {oct(each.stat().st_mode & 0o777) for each in path.parent.glob("a.soup*")} == {"0o600"}
+    path.chmod(0o640)
+    opened(path).close()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_an_empty_file_becomes_a_soup(path: Path) -> None:
     """As a process leaves one that was killed when it began."""
     path.write_bytes(b"")

@@ -109,6 +109,8 @@ class SoupFile:
         self._drop_all()  # somebody has deleted the file, or put another one there
         if os.path.isdir(self.path):
             raise StorageError(f"{self.path}: a folder is no soup")
+        with suppress(OSError):  # what is wrong there is SQLite's to say
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = None
         try:
             connection = self._connect()

@@ -66,7 +66,7 @@ def batch(count: int, size: int = 300, start: int = 0, **more: Any) -> list[NewO
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> dict[int, sqlite3.Connection]:
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, sqlite3.Connection]]:
     """Two soups, one ten times the other. Every thousandth object is a trace, every hundredth has an id."""
     made = {}
     for count in (3_000, 30_000):
@@ -83,7 +83,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> dict[int, sqlite3.Connect
                 for n in range(count)
             )
         made[count] = sqlite3.connect(path)
-    return made
+    yield made
+    for connection in made.values():
+        connection.close()
 
 
 def work(connection: sqlite3.Connection, sql: str, values: list[Any]) -> tuple[list[Any], int]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def test_what_is_no_soup(tmp_path: Path, soup: SqliteSoup, path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("hello")
     foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as database:
+    with closing(sqlite3.connect(foreign)) as database, database:
         database.execute("CREATE TABLE t (a)")
     database.close()
     damaged = tmp_path / "damaged.soup"
@@ -236,7 +237,7 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
 def test_damage(soup: SqliteSoup, path: Path) -> None:
     """Content that is not what its address says is not shown; what is known of it is."""
     address = soup.put(b"abcdef", type="t")
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE objects SET content = x'00'")
     database.close()
     for command in (("get", path, address), ("query", path, "--content")):
@@ -500,7 +501,7 @@ def test_traces_of_a_soup(soup: SqliteSoup, path: Path) -> None:
 def test_sources_that_are_no_soup(tmp_path: Path) -> None:
     """A database that is none is damaged, a server that is not there, too."""
     foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as database:
+    with closing(sqlite3.connect(foreign)) as database, database:
         database.execute("CREATE TABLE t (a)")
     database.close()
     for command in (["logs"], ["trace", "--list"]):

@@ -71,7 +71,7 @@ class HdrSum:
             self.error = max(self.error, 1.0 / half)
             finer = _refined(half, self._half, len(total))
             cells = finer[np.minimum(cells, len(finer) - 1)]
-        if cells.size and not 0 <= cells.min() <= cells.max() < len(total):
+        if cells.size and not 0 <= np.min(cells) <= np.max(cells) < len(total):
             raise DecodeError("HDR cells that no histogram of this range has")
         np.add.at(total, cells, in_cells)
 
@@ -81,7 +81,7 @@ def _numbers(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     import numpy as np
 
     digits = _digits()[np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)]
-    if digits.size and digits.min() < 0:
+    if digits.size and np.min(digits) < 0:
         raise DecodeError("a sign that is no digit of a run of numbers")
     is_last = digits < 32
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))

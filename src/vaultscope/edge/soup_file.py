@@ -98,8 +98,12 @@ class SoupFile:
         connection = sqlite3.connect(
             self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
-        connection.execute(f"PRAGMA synchronous={self._synchronous}")
-        connection.execute("PRAGMA wal_autocheckpoint=0")  # see _bound_log
+        try:
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+            connection.execute("PRAGMA wal_autocheckpoint=0")  # see _bound_log
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -127,16 +131,17 @@ class SoupFile:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        has_tables(connection, self.path)  # nothing is changed in a file of somebody else's
+        # Nothing is changed in a file of somebody else's.
+        self._patiently(lambda: has_tables(connection, self.path))
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:  # else it is written again
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first page is written
-        self._patiently(connection, "PRAGMA journal_mode=WAL")
+        self._patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
         connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES // 4}")  # how short it is made anew
         connection.execute(f"PRAGMA cache_size=-{_CACHE_BYTES >> 10}")
         connection.execute(
             "PRAGMA secure_delete=FAST"
         )  # else a large object is written once more to be deleted
-        self._patiently(connection, "BEGIN IMMEDIATE")
+        self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
             make_tables(connection, self.path, self._indexes)
             connection.execute("COMMIT")
@@ -145,13 +150,13 @@ class SoupFile:
                 connection.execute("ROLLBACK")
         connection.execute("PRAGMA busy_timeout=0")  # from here on it is _patiently that waits
 
-    def _patiently(self, connection: sqlite3.Connection, statement: str) -> None:
-        """Runs a statement that has to wait for others. SQLite's own waiting doubles its pauses up to 100 ms:
+    def _patiently(self, ask: Callable[[], object]) -> None:
+        """Asks what has to wait for others. SQLite's own waiting doubles its pauses up to 100 ms:
         it would miss the gaps that a `gc` leaves."""
         deadline = 0.0
         while True:
             try:
-                connection.execute(statement)
+                ask()
                 return
             except sqlite3.OperationalError as error:
                 deadline = deadline or time.monotonic() + self._busy_seconds
@@ -180,7 +185,7 @@ class SoupFile:
                 self._failed("write")
                 raise
             try:
-                self._patiently(connection, "BEGIN IMMEDIATE")
+                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.Error as error:

@@ -32,9 +32,11 @@ CREATE TABLE pins (address BLOB NOT NULL, by TEXT NOT NULL, PRIMARY KEY (address
 
 def has_tables(connection: sqlite3.Connection, path: str) -> bool:
     """False: the file is empty. Raises StorageError for a file that is not a soup's, or a later one's."""
+    # In this order: somebody may be making them.
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0 == application:
+    if tables == 0 == application:
         return False
     if application != APPLICATION_ID:
         raise StorageError(f"{path}: a database, but not a soup's")

@@ -232,7 +232,7 @@ def test_what_is_told_is_not_told_of(policy: str, hanging: Kept) -> None:
     log.info("last")
     until(lambda: kept.messages[-1] == "last")
     assert len(kept.tries) - tries < 50
-    assert len(kept.own) < 5
+    assert len(kept.own) < 50  # some, of real losses; thousands if each made another
     hanging.gate.set()
     assert journal.close()
     assert sum(record["total"] for record in hanging.own if record["message"] == "Log records missed") > 0

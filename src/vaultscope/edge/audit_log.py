@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +10,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
-from weakref import WeakSet
 
 from vaultscope._native._core import Counter, Logger
 from vaultscope.core.audit_entry import Anchor, Draft, Entry
+from vaultscope.core.lifetime import Living
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.edge.audit_file import AuditFile, Batch
 from vaultscope.edge.audit_reader import ANCHOR_SUFFIX, KEY_SUFFIX, AnchorStore, FileAnchor
@@ -374,28 +372,4 @@ def _counter(registry: Registry, name: str, help: str, *labels: str) -> Counter:
     )
 
 
-_open_logs: WeakSet[AuditLog] = WeakSet()
-
-
-def _close_all(_: object = None) -> None:
-    for log in list(_open_logs):
-        log.close()
-
-
-def _after_fork() -> None:
-    for log in list(_open_logs):
-        log._after_fork()
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # its children leave without atexit, and forget what is to be done after this
-        util.register_after_fork(_open_logs, _close_with_multiprocessing)
-
-
-def _close_with_multiprocessing(_: object = None) -> None:
-    sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-if "multiprocessing.util" in sys.modules and sys.modules["multiprocessing.process"].parent_process():
-    _close_with_multiprocessing()
+_open_logs: Living[AuditLog] = Living(AuditLog.close, AuditLog._after_fork)

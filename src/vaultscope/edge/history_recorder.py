@@ -15,7 +15,6 @@ closes its recorders.
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import threading
@@ -24,11 +23,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Protocol
-from weakref import WeakSet
 
 from vaultscope.core.arena import ArenaReader
 from vaultscope.core.history_codec import HDR_BYTES_MAX, encode
 from vaultscope.core.history_interval import Interval, growth
+from vaultscope.core.lifetime import Living
 from vaultscope.core.metrics import Counter
 from vaultscope.core.registry import Registry
 from vaultscope.core.snapshot import Snapshot
@@ -42,8 +41,6 @@ EVERY_MAX = 3600.0  # a reader looks no further for an interval that reaches int
 PENDING_BYTES_MAX = 4 << 20
 EXIT_SECONDS = 2.0
 BATCH = 64  # intervals at once: a store's transactions are short
-
-_recorders: WeakSet[MetricRecorder] = WeakSet()
 
 
 class ObjectStore(Protocol):
@@ -276,16 +273,6 @@ def _declare(registry: Registry) -> dict[str, Counter]:
     }
 
 
-def _after_fork() -> None:
-    for recorder in list(_recorders):
-        recorder._after_fork()
-
-
-def _at_exit() -> None:
-    for recorder in list(_recorders):
-        recorder.close(EXIT_SECONDS)
-
-
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_recorders: Living[MetricRecorder] = Living(
+    lambda recorder: recorder.close(EXIT_SECONDS), MetricRecorder._after_fork
+)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from weakref import WeakSet
 
+from vaultscope.core.lifetime import Living
 from vaultscope.core.metrics import Counter
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.core.soup import Attribute, NewObject, Soup, address_of, as_content, check_type
@@ -263,33 +261,4 @@ def _weight(new: NewObject) -> int:
     return len(new.content) + _OBJECT_BYTES
 
 
-_open_writers: WeakSet[SoupWriter] = WeakSet()
-
-
-def _close_all() -> None:
-    for writer in list(_open_writers):
-        writer.close(_EXIT_SECONDS)
-
-
-def _after_fork() -> None:
-    for writer in list(_open_writers):
-        writer._begin()
-
-
-def _close_with_multiprocessing() -> None:
-    """The children of multiprocessing leave without atexit."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.register_after_fork(_open_writers, _finalize)
-        if sys.modules["multiprocessing.process"].parent_process() is not None:
-            _finalize()
-
-
-def _finalize(_: object = None) -> None:
-    sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-_close_with_multiprocessing()
+_open_writers: Living[SoupWriter] = Living(lambda writer: writer.close(_EXIT_SECONDS), SoupWriter._begin)

@@ -6,18 +6,15 @@ the ring, as lines of JSON, and puts them where they should be.
 
 from __future__ import annotations
 
-import atexit
-import os
-import sys
 import threading
 import time
 from contextlib import suppress
 from contextvars import ContextVar
-from weakref import WeakSet
 
 from vaultscope._native import _core
 from vaultscope._native._core import Counter, Logger, NativeJournal
 from vaultscope.core import log_fields  # noqa: F401  (it tells the native logger how to write what C does not know)
+from vaultscope.core.lifetime import Living
 from vaultscope.core.log_sink import Sink, SinkCounters, SinkThread, in_sink_thread
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.errors import DeclarationError
@@ -163,7 +160,6 @@ class Journal:
 
 # ---- the default journal ----
 
-_open_journals: WeakSet[Journal] = WeakSet()
 _at_work: set[Journal] = set()  # a journal with sinks ends when it is closed, or at exit, as a thread does
 _default: Journal | None = None
 _default_lock = threading.Lock()
@@ -179,37 +175,12 @@ def default_journal() -> Journal:
     return _default
 
 
-def _close_all() -> None:
-    for journal in list(_open_journals):
-        journal.close()
-
-
-def _after_fork() -> None:
+def _forked() -> None:
     global _default_lock
     _default_lock = threading.Lock()
-    for journal in list(_open_journals):
-        journal._renew()
-    _close_with_multiprocessing()
 
 
-def _close_with_multiprocessing() -> None:
-    """The children of multiprocessing leave without atexit. What they are to do at their end is to be said
-    once they have forgotten what their parent was to do, which is early on; or now, if they have."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.register_after_fork(_open_journals, _finalize)
-        if sys.modules["multiprocessing.process"].parent_process() is not None:
-            _finalize()
-
-
-def _finalize(_: object = None) -> None:
-    sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-_close_with_multiprocessing()
+_open_journals: Living[Journal] = Living(Journal.close, Journal._renew, forked=_forked)
 
 
 # ---- the level of a context ----

@@ -8,15 +8,12 @@ own.
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from weakref import WeakSet
 
 from vaultscope._native._core import (
     Counter,
@@ -31,6 +28,7 @@ from vaultscope._native._core import (
     with_span_method,
 )
 from vaultscope._native.traced import traced
+from vaultscope.core.lifetime import Living
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.errors import DeclarationError
 
@@ -360,7 +358,6 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 # ---- the default tracer ----
 
-_open_tracers: WeakSet[Tracer] = WeakSet()
 _default: Tracer | None = None
 _default_lock = threading.Lock()
 
@@ -386,29 +383,10 @@ def _rate_of(text: str) -> float:
     return _RATE
 
 
-def _close_all() -> None:
-    for tracer in list(_open_tracers):
-        tracer.close()
-
-
-def _after_fork() -> None:
+def _forked() -> None:
     global _default_lock
     _default_lock = threading.Lock()
     spans_after_fork()
-    for tracer in list(_open_tracers):
-        tracer._renew()
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # what is to be done at the end is forgotten after this, so it is said later
-        util.register_after_fork(_open_tracers, _close_with_multiprocessing)
 
 
-def _close_with_multiprocessing(_: object = None) -> None:
-    """The children of multiprocessing leave without atexit."""
-    sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=-100)
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-if "multiprocessing.util" in sys.modules and sys.modules["multiprocessing.process"].parent_process():
-    _close_with_multiprocessing()
+_open_tracers: Living[Tracer] = Living(Tracer.close, Tracer._renew, forked=_forked)

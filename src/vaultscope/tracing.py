@@ -13,11 +13,12 @@ The names below are public.
 from __future__ import annotations
 
 from vaultscope._native._core import NoSpan, Span, SpanContext, current_span, use_span
+from vaultscope.core.span_sink import SpanSink
 from vaultscope.edge.otlp import OtlpSpanSink
 from vaultscope.edge.span_sinks import CallableSpanSink, JsonLinesSpanSink, MemorySpanSink, SoupSpanSink
 from vaultscope.signals.handover import CarryingExecutor, carry
 from vaultscope.signals.propagation import extract, inject
-from vaultscope.signals.tracing import SpanSink, Tracer, default_tracer
+from vaultscope.signals.tracing import Tracer, default_tracer
 
 __all__ = [
     "CallableSpanSink",

@@ -464,7 +464,8 @@ def test_spans_in_cython(python: Path, user: Path) -> None:
     nowhere."""
     program = """
 import threading
-from vaultscope.signals.tracing import SpanSink, Tracer
+from vaultscope.core.span_sink import SpanSink
+from vaultscope.signals.tracing import Tracer
 
 class Memory(SpanSink):
     name, spans = "memory", []

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from vaultscope._native import _core
 from vaultscope._native._core import Counter, Cursor, Logger, NativeJournal
+from vaultscope.core.back_off import BACK_OFF_MIN, longer
 from vaultscope.errors import BusyError
 
 __all__ = ["Sink", "SinkCounters", "SinkThread", "in_sink_thread"]
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TURN = 0.25  # seconds that a sink waits for records before it looks at what else there is to do
-_BACK_OFF = (0.05, 5.0)
 # So often, in so many seconds, a sink's trouble is logged: each word of it is one more record for the sink to
 # fail with, and one that fails now and then would never have written them all.
 _TROUBLE = (3, 60.0)
@@ -155,7 +155,7 @@ class SinkThread(threading.Thread):
                 back_off = 0.0
                 self._tell_of_losses(cursor)
             else:
-                back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
+                back_off = longer(back_off)
                 self._stopping.wait(back_off)
         cursor.stop()
         self._drain_rest(cursor)
@@ -166,7 +166,7 @@ class SinkThread(threading.Thread):
     def _drain_rest(self, cursor: Cursor) -> None:
         while self._is_left(cursor) and time.monotonic() < self._deadline:
             if not self._step(cursor):
-                time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
+                time.sleep(min(BACK_OFF_MIN, max(0.0, self._deadline - time.monotonic())))
 
     def _is_left(self, cursor: Cursor) -> bool:
         """Whether there is anything of what was logged before it was stopped: more may come all the time."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from vaultscope._native._core import Counter, Logger
 from vaultscope.core.audit_entry import Anchor, Draft, Entry
+from vaultscope.core.back_off import BACK_OFF_MIN, longer
 from vaultscope.core.lifetime import Living
 from vaultscope.core.registry import Registry, default_registry
 from vaultscope.edge.audit_file import AuditFile, Batch
@@ -22,7 +23,6 @@ from vaultscope.signals.log import default_journal
 
 __all__ = ["AuditLog"]
 
-_BACK_OFF = (0.05, 5.0)
 _PATIENCE = 5.0
 
 
@@ -267,7 +267,7 @@ class AuditLog:
                 break
             except BaseException as error:
                 self._fail(error)
-            back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
+            back_off = longer(back_off)
             if not self._pause(back_off):
                 self._dropped.labels("closed").inc(len(said))
                 return
@@ -283,7 +283,7 @@ class AuditLog:
         while time.monotonic() < end:
             if self._is_closed and time.monotonic() >= self._deadline:
                 return False
-            time.sleep(min(_BACK_OFF[0], seconds))
+            time.sleep(min(BACK_OFF_MIN, seconds))
         return True
 
     def _fail(self, error: BaseException) -> None:
@@ -345,7 +345,7 @@ class AuditLog:
         thread = self._thread
         if thread is not None:
             self._queue.put(_Waiting(None, waits=False, hurries=True))
-            thread.join(timeout + _BACK_OFF[0] * 4)
+            thread.join(timeout + BACK_OFF_MIN * 4)
             self._drop_rest()
             return not thread.is_alive() and not self.trouble
         return True

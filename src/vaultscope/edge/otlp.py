@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vaultscope._native._core import Counter, Logger
 from vaultscope.core.json_codec import loads
 from vaultscope.core.registry import Registry, default_registry
+from vaultscope.core.span_sink import SpanSink
 from vaultscope.edge.otlp_json import encode_request, encode_resource, encode_span
 from vaultscope.edge.otlp_settings import (
     TIMEOUT_MAX,
@@ -30,7 +31,6 @@ from vaultscope.edge.otlp_settings import (
 )
 from vaultscope.edge.span_record import cut_text
 from vaultscope.signals.log import default_journal
-from vaultscope.signals.tracing import SpanSink
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager

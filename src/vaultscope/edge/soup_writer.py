@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from vaultscope.core.back_off import BACK_OFF_MIN, longer
 from vaultscope.core.lifetime import Living
 from vaultscope.core.metrics import Counter
 from vaultscope.core.registry import Registry, default_registry
@@ -20,7 +21,6 @@ from vaultscope.errors import DeclarationError
 __all__ = ["SoupWriter"]
 
 _OBJECT_BYTES = 500  # that an object takes in the queue, beside its content
-_BACK_OFF = (0.05, 5.0)
 _GC_SECONDS = 1.0
 _EXIT_SECONDS = 5.0
 _PATIENCE_S = 1.0  # beyond a deadline, with a store that is at work
@@ -228,14 +228,14 @@ class SoupWriter:
                     self._has_lost = True
                     self._drop("closed", len(batch))
                     return
-            back_off = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
+            back_off = longer(back_off)
             self._pause(back_off)
 
     def _pause(self, seconds: float) -> None:
         """After a failure. Who flushes, or closes, has it tried again at once; while it is closing, soon."""
         with self._changed:
             if self._is_closed:
-                self._changed.wait(_BACK_OFF[0])
+                self._changed.wait(BACK_OFF_MIN)
             else:
                 self._is_urgent = False
                 self._changed.wait_for(lambda: self._is_urgent or self._is_closed, seconds)

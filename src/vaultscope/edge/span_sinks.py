@@ -17,10 +17,10 @@ from vaultscope._native._core import Cursor
 from vaultscope.core.json_codec import canonical, dumps
 from vaultscope.core.soup import NewObject, Soup
 from vaultscope.core.soup_attributes import pick_attributes
+from vaultscope.core.span_sink import SpanSink
 from vaultscope.edge.log_file import FileSink
 from vaultscope.edge.log_sinks import RecordStore
 from vaultscope.edge.span_record import span_record, split_traces
-from vaultscope.signals.tracing import SpanSink
 
 __all__ = ["CallableSpanSink", "JsonLinesSpanSink", "MemorySpanSink", "SoupSpanSink"]
 

@@ -20,141 +20,29 @@ from vaultscope._native._core import (
     NativeTracer,
     NoSpan,
     Span,
-    SpanQueue,
     SpanRule,
-    enter_sink_thread,
-    kept_records,
     spans_after_fork,
     with_span_method,
 )
 from vaultscope._native.traced import traced
 from vaultscope.core.lifetime import Living
 from vaultscope.core.registry import Registry, default_registry
+from vaultscope.core.span_sink import SpanSink, SpanSinkThread
 from vaultscope.errors import DeclarationError
 
-__all__ = ["SpanSink", "Tracer", "default_tracer"]
+__all__ = ["Tracer", "default_tracer"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any, TypeGuard, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-_TURN = 0.05  # seconds that a sink waits for more
-_BACK_OFF = (0.05, 5.0)
 _GRACE = 0.5
 _PATIENCE = 5.0  # for what a tracer leaves that is dropped unclosed
-_BATCH_SPANS = 512
 _SLOW_MS_MAX = 1e9
 _RATE = 0.1
-
-
-class SpanSink:
-    """Where traces go that are kept. Subclass it and write `write`; `name` must be unique in the tracer.
-    All but flush and close is called in the sink's own thread."""
-
-    name: str
-
-    def write(self, spans: Sequence[Mapping[str, Any]]) -> None:
-        """Takes spans, as `Span.as_dict` makes them with `"reason"` added, those of one trace one after the
-        other and its local root first: all or none of them. What it raises is counted, and the same spans
-        are given again, after 50 ms at first and 5 s at last."""
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """Makes sure of what was written. Any thread."""
-
-    def close(self) -> None:
-        """After the last write."""
-
-    def after_fork(self) -> None:
-        """In the child of a fork, before it is used there: its threads, and who held its locks, are gone."""
-
-
-class _SinkThread(threading.Thread):
-    """Takes traces from their queue to a sink, until it is stopped."""
-
-    def __init__(self, sink: SpanSink, spans_max: int, missed: Counter, errors: Counter) -> None:
-        super().__init__(name=f"vaultscope-trace {sink.name}", daemon=True)
-        self.sink = sink
-        self.queue = SpanQueue(spans_max, missed.labels(sink.name))
-        self.is_whole = False
-        """Whether it has ended, and nothing was left."""
-        self._errors = errors.labels(sink.name)
-        self._wake = threading.Event()
-        self._stopping = False
-        self._end = 0
-        self._deadline = 0.0
-
-    def run(self) -> None:
-        """The thread. It clears up after itself: one that hung when it was stopped does so when it comes
-        back."""
-        enter_sink_thread()
-        back_off = 0.0
-        while not self._stopping:
-            if self._step():
-                back_off, pause = 0.0, 0.0 if self._is_left(self.queue.added) else _TURN
-            else:
-                back_off = pause = min(max(back_off * 2, _BACK_OFF[0]), _BACK_OFF[1])
-            if pause:
-                self._wake.wait(pause)
-                self._wake.clear()
-        while self._is_left(self._end) and time.monotonic() < self._deadline:
-            if not self._step():
-                time.sleep(min(_BACK_OFF[0], max(0.0, self._deadline - time.monotonic())))
-        self.is_whole = self._finish()
-
-    def _step(self) -> bool:
-        try:
-            batch = self.queue.take(_BATCH_SPANS)
-            if batch:
-                self.sink.write([record for kept in batch for record in kept_records(kept)])
-                batch.clear()
-                self.queue.settle()
-        except BaseException:  # SystemExit, too: nobody would come for what is left
-            self._errors.inc()
-            return False
-        return True
-
-    def _is_left(self, end: int) -> bool:
-        """Whether there is anything of the first `end` spans."""
-        return self.queue.done < end
-
-    def _finish(self) -> bool:
-        is_whole = not self._is_left(self._end)
-        self.queue.shut_off()
-        while self.queue.take(_BATCH_SPANS):
-            self.queue.drop()
-        try:
-            self.sink.close()
-        except BaseException:
-            self._errors.inc()
-            is_whole = False
-        return is_whole
-
-    def flush(self, deadline: float) -> bool:
-        """Waits until the sink has what is in the queue now. False: not in that time, or it failed."""
-        end = self.queue.added
-        pause = threading.Event()
-        while self._is_left(end):
-            if time.monotonic() >= deadline or not self.is_alive():
-                return False
-            self._wake.set()
-            pause.wait(0.002)
-        try:
-            self.sink.flush()
-        except Exception:
-            self._errors.inc()
-            return False
-        return True
-
-    def stop(self, timeout: float) -> None:
-        """Has what was kept so far written, for as long as the time allows, and ends. Returns at once."""
-        self._deadline = time.monotonic() + timeout
-        self._end = self.queue.added
-        self._stopping = True
-        self._wake.set()
 
 
 @with_span_method
@@ -204,7 +92,7 @@ class Tracer(NativeTracer):
                 raise DeclarationError(f"{what} is an integer above 0, got {limit!r}")
         self.registry = default_registry() if registry is None else registry
         self._queue_spans = queue_spans
-        self._threads: dict[str, _SinkThread] = {}
+        self._threads: dict[str, SpanSinkThread] = {}
         self._lock = threading.Lock()
         traces = self._counter(
             "vaultscope.trace.traces", "Traces whose local root ended, by what became of them", "decision"
@@ -271,10 +159,10 @@ class Tracer(NativeTracer):
             self._threads[sink.name] = thread
             self._send()
 
-    def _thread(self, sink: SpanSink) -> _SinkThread:
+    def _thread(self, sink: SpanSink) -> SpanSinkThread:
         missed = self._counter("vaultscope.trace.missed", "Spans that a sink has missed", "sink")
         errors = self._counter("vaultscope.trace.sink.errors", "How often a trace sink has failed", "sink")
-        return _SinkThread(sink, self._queue_spans, missed, errors)
+        return SpanSinkThread(sink, self._queue_spans, missed, errors)
 
     def _send(self) -> None:
         self.send_to(tuple(thread.queue for thread in self._threads.values()))
@@ -324,7 +212,7 @@ class Tracer(NativeTracer):
         self._send()
 
 
-def _end(threads: list[_SinkThread], timeout: float) -> bool:
+def _end(threads: list[SpanSinkThread], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     for thread in threads:
         thread.stop(timeout)
